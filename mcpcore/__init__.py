@@ -1,0 +1,103 @@
+"""Model Context Protocol servers and clients on structured concurrency.
+
+The modules, from the bottom up; each imports only from those above it in this list:
+
+    errors revisions types   what can go wrong, the five revisions, the payloads
+    jsonrpc methods          messages, and what each method carries
+    channel exchange         envelopes that carry their way back; what is in flight on one pipe
+    multiplex session        many requests over one pipe; one peer, one task group
+    schema forms templates   signatures, forms and URIs
+    eras adaptation          what differs between the revisions
+    context catalogue        what a handler may do; what a server offers
+    dispatch server          a catalogue that answers
+    answering client         a session that asks
+    testing cli              the published test kit; the command line
+
+Names are imported when they are used: a server never loads the client, and neither loads a backend it does not run on.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mcpcore.client import Client as Client
+    from mcpcore.client import open_client as open_client
+    from mcpcore.context import Context as Context
+    from mcpcore.context import Elicited as Elicited
+    from mcpcore.errors import ConnectFailed as ConnectFailed
+    from mcpcore.errors import ConnectionLost as ConnectionLost
+    from mcpcore.errors import DeadlineExceeded as DeadlineExceeded
+    from mcpcore.errors import InvalidParams as InvalidParams
+    from mcpcore.errors import LocalProtocolError as LocalProtocolError
+    from mcpcore.errors import MissingCapability as MissingCapability
+    from mcpcore.errors import PeerError as PeerError
+    from mcpcore.errors import RemoteProtocolError as RemoteProtocolError
+    from mcpcore.errors import RequestError as RequestError
+    from mcpcore.errors import ResourceNotFound as ResourceNotFound
+    from mcpcore.errors import SchemaError as SchemaError
+    from mcpcore.errors import ToolError as ToolError
+    from mcpcore.revisions import Era as Era
+    from mcpcore.revisions import Revision as Revision
+    from mcpcore.server import Server as Server
+    from mcpcore.serving import serve as serve
+    from mcpcore.session import Limits as Limits
+
+_HOME = {
+    "Client": "client",
+    "ConnectFailed": "errors",
+    "ConnectionLost": "errors",
+    "Context": "context",
+    "DeadlineExceeded": "errors",
+    "Elicited": "context",
+    "Era": "revisions",
+    "InvalidParams": "errors",
+    "Limits": "session",
+    "LocalProtocolError": "errors",
+    "MissingCapability": "errors",
+    "PeerError": "errors",
+    "RemoteProtocolError": "errors",
+    "RequestError": "errors",
+    "ResourceNotFound": "errors",
+    "Revision": "revisions",
+    "SchemaError": "errors",
+    "Server": "server",
+    "ToolError": "errors",
+    "open_client": "client",
+    "serve": "serving",
+}
+
+__all__ = (
+    "Client",
+    "ConnectFailed",
+    "ConnectionLost",
+    "Context",
+    "DeadlineExceeded",
+    "Elicited",
+    "Era",
+    "InvalidParams",
+    "Limits",
+    "LocalProtocolError",
+    "MissingCapability",
+    "PeerError",
+    "RemoteProtocolError",
+    "RequestError",
+    "ResourceNotFound",
+    "Revision",
+    "SchemaError",
+    "Server",
+    "ToolError",
+    "open_client",
+    "serve",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(import_module(f"mcpcore.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'mcpcore' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,582 @@
+"""A client: a session that asks."""
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+
+from mcpcore.adaptation import adapt
+from mcpcore.answering import Answering, OnElicit, OnElicitUrl, OnLog, OnSample, Roots
+from mcpcore.cache import ResultCache
+from mcpcore.channel import Inbox
+from mcpcore.connection import Connection, EraChoice
+from mcpcore.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    LocalProtocolError,
+    MissingCapability,
+    PeerError,
+    RemoteProtocolError,
+)
+from mcpcore.groups import sole_error
+from mcpcore.jsonrpc import ErrorResponse, Notification, Response
+from mcpcore.listening import Changed, Listener, changed_by
+from mcpcore.methods import MULTI_ROUND, REQUESTS
+from mcpcore.revisions import Era, Revision
+from mcpcore.session import SessionStatistics
+from mcpcore.targets import transport_to
+from mcpcore.types import (
+    META_PROGRESS_TOKEN,
+    CallToolRequestParams,
+    CallToolResult,
+    CompleteRequestParams,
+    Completion,
+    CompletionArgument,
+    CompletionContext,
+    GetPromptRequestParams,
+    GetPromptResult,
+    Implementation,
+    InputRequiredResult,
+    LoggingLevel,
+    Meta,
+    NotificationParams,
+    PaginatedRequestParams,
+    ProgressNotificationParams,
+    Prompt,
+    PromptReference,
+    ReadResourceRequestParams,
+    ReadResourceResult,
+    RequestParams,
+    Resource,
+    ResourceTemplate,
+    ResourceTemplateReference,
+    ServerCapabilities,
+    SetLevelRequestParams,
+    SubscribeRequestParams,
+    SubscriptionFilter,
+    SubscriptionsListenRequestParams,
+    Tool,
+    UnsubscribeRequestParams,
+)
+from mcpcore.validation import available, validator_of
+
+__all__ = ("CALL_SECONDS", "MAX_IN_FLIGHT", "MAX_PAGES", "MAX_ROUNDS", "Client", "OnProgress", "open_client")
+
+CALL_SECONDS = 120.0
+"""How long a server may take to answer a request, unless the call says otherwise. Tools that fetch and build take
+a minute; one that takes longer should be given its own timeout by whoever knows it."""
+
+MAX_IN_FLIGHT = 100
+"""Requests that one client has outstanding; further calls wait for a place. As many as a server runs by default."""
+
+MAX_PAGES = 1000
+"""Pages of one list that are fetched: a server that never stops handing out cursors ends here."""
+
+MAX_ROUNDS = 20
+"""Times one request may be answered with questions before the client gives up on it."""
+
+ROUND_PAUSE_SECONDS = 0.5
+"""Pause before a retry that was asked for without a question; it doubles each time, with jitter."""
+
+OnProgress = Callable[[float, float | None, str | None], Awaitable[None]]
+"""Told progress, total and message, in order; the call waits for it."""
+
+
+class Client:
+    """A server, as the program that uses it sees it.
+
+    The target is a URL, a command (a list of words), a server object of this process, or a `Transport`. `async with`
+    connects and closes; `open_client` is for when these happen in different tasks. While connected, every method may be called from
+    any task.
+
+    `timeout` (seconds) is how long any request may take. What may go wrong is told apart by type: `PeerError` is
+    an error that the server sent, `ConnectionLost` a broken connection, `DeadlineExceeded` a server too slow,
+    `LocalProtocolError` a mistake on this side, `RemoteProtocolError` one of the server.
+    """
+
+    def __init__(
+        self,
+        target: Any,
+        *,
+        era: EraChoice = "auto",
+        on_elicit: OnElicit | None = None,
+        on_elicit_url: OnElicitUrl | None = None,
+        on_sample: OnSample | None = None,
+        sample_tools: bool = False,
+        on_log: OnLog | None = None,
+        log_level: LoggingLevel | None = None,
+        roots: Roots | None = None,
+        headers: Mapping[str, str] | None = None,
+        auth: Any = None,
+        timeout: float = CALL_SECONDS,
+        max_in_flight: int = MAX_IN_FLIGHT,
+        validate_output: bool | None = None,
+        name: str = "mcpcore",
+        version: str = "0.0.0",
+    ) -> None:
+        if validate_output and not available():
+            raise LocalProtocolError("validate_output=True needs the extra: install mcpcore[validation]")
+        self._validates = available() if validate_output is None else validate_output
+        self._timeout = timeout
+        if on_log is not None and log_level is None:
+            log_level = "info"
+        self._answering = Answering(
+            on_elicit=on_elicit,
+            on_elicit_url=on_elicit_url,
+            on_sample=on_sample,
+            sample_tools=sample_tools,
+            on_log=on_log,
+            roots=roots,
+            on_notification=self._hear,
+        )
+        self._make_connection = partial(
+            Connection,
+            transport_to(target, headers=headers, auth=auth),
+            self._answering,
+            era=era,
+            client_info=Implementation(name=name, version=version),
+            log_level=log_level,
+        )
+        self._connection: Connection | None = None
+        self._max_in_flight = max_in_flight
+        self._places: anyio.Semaphore | None = None
+        self._cache = ResultCache(lambda: anyio.current_time())
+        self._checks: dict[str, Callable[[Any], None] | None] = {}
+        self._schemas: dict[str, dict[str, Any]] = {}
+        self._listeners: set[Listener] = set()
+        self._watched: dict[str, int] = {}
+        self._contained: AbstractAsyncContextManager[None] | None = None
+
+    # ------------------------------------------------------------------ connecting
+
+    async def __aenter__(self) -> "Client":
+        if self._contained is not None:
+            raise LocalProtocolError("this client is connected already; make another one for a second connection")
+        self._contained = self._contain()
+        await self._contained.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        contained, self._contained = self._contained, None
+        assert contained is not None
+        return await contained.__aexit__(kind, error, traceback)
+
+    @asynccontextmanager
+    async def _contain(self) -> AsyncIterator[None]:
+        with sole_error():
+            async with anyio.create_task_group() as tasks:
+                await self.connect(tasks)
+                try:
+                    yield
+                    await self.aclose()
+                finally:
+                    tasks.cancel_scope.cancel()
+
+    async def connect(self, tasks: TaskGroup) -> None:
+        """Connect; the connection lives in a task of that group. Raises `ConnectFailed`."""
+        if self._connection is not None:
+            raise LocalProtocolError("this client is connected already; make another one for a second connection")
+        connection = self._make_connection()
+        self._places = anyio.Semaphore(self._max_in_flight, fast_acquire=True)
+        await tasks.start(connection.own)
+        self._connection = connection
+
+    async def aclose(self) -> None:
+        """Close the connection and wait until it is gone, within a deadline. From any task; twice does nothing."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            for listener in tuple(self._listeners):
+                listener.end()
+            await connection.aclose()
+
+    # ------------------------------------------------------------------ what was agreed on
+
+    @property
+    def revision(self) -> Revision:
+        return self._live().agreement.revision
+
+    @property
+    def capabilities(self) -> ServerCapabilities:
+        """What the server offers."""
+        return self._live().agreement.capabilities
+
+    @property
+    def server_info(self) -> Implementation | None:
+        """Who the server says it is, for display. It proves nothing."""
+        return self._live().agreement.server_info
+
+    @property
+    def instructions(self) -> str | None:
+        """How the server wants to be used. Untrusted text."""
+        return self._live().agreement.instructions
+
+    def statistics(self) -> SessionStatistics:
+        return self._live().session.statistics()
+
+    # ------------------------------------------------------------------ asking
+
+    async def list_tools(self) -> list[Tool]:
+        """All tools, from all pages."""
+        tools: list[Tool] = await self._list("tools/list", "tools")
+        self._schemas = {tool.name: tool.output_schema for tool in tools if tool.output_schema is not None}
+        self._checks.clear()
+        return tools
+
+    async def list_resources(self) -> list[Resource]:
+        return await self._list("resources/list", "resources")
+
+    async def list_templates(self) -> list[ResourceTemplate]:
+        return await self._list("resources/templates/list", "resource_templates")
+
+    async def list_prompts(self) -> list[Prompt]:
+        return await self._list("prompts/list", "prompts")
+
+    async def call_tool(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | msgspec.Struct | None = None,
+        *,
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+        meta: Meta | None = None,
+    ) -> CallToolResult:
+        """Call a tool. A failure of the tool is a result with `is_error`, not an exception.
+
+        A structured result is checked against the schema the tool was listed with, if it was. When the time is up, or
+        this is cancelled, the server is told to stop.
+        """
+        params = CallToolRequestParams(name=name, arguments=msgspec.to_builtins(arguments or {}), meta=meta)
+        result: CallToolResult = await self.request("tools/call", params, on_progress=on_progress, timeout=timeout)
+        if self._validates and name in self._schemas and not result.is_error:
+            self._check(name, result)
+        return result
+
+    async def read_resource(
+        self, uri: str, *, on_progress: OnProgress | None = None, timeout: float | None = None
+    ) -> ReadResourceResult:
+        """Raises `PeerError` for a resource that is not there (-32002, or -32602 from 2026-07-28 on)."""
+        kept: ReadResourceResult | None = self._cache.get("resources/read", uri)
+        if kept is not None:
+            return kept
+        params = ReadResourceRequestParams(uri=uri)
+        result: ReadResourceResult = await self.request(
+            "resources/read", params, on_progress=on_progress, timeout=timeout, keep=uri
+        )
+        return result
+
+    async def get_prompt(
+        self, name: str, arguments: Mapping[str, str] | None = None, *, timeout: float | None = None
+    ) -> GetPromptResult:
+        params = GetPromptRequestParams(name=name, arguments=dict(arguments) if arguments else None)
+        result: GetPromptResult = await self.request("prompts/get", params, timeout=timeout)
+        return result
+
+    async def complete(
+        self, name: str, argument: str, value: str, settled: Mapping[str, str] | None = None
+    ) -> Completion:
+        """What an argument of a prompt, or a part of a resource template, may become; `value` is the beginning."""
+        ref = ResourceTemplateReference(uri=name) if "://" in name else PromptReference(name=name)
+        context = CompletionContext(arguments=dict(settled)) if settled else None
+        params = CompleteRequestParams(
+            ref=ref, argument=CompletionArgument(name=argument, value=value), context=context
+        )
+        result = await self.request("completion/complete", params)
+        completion: Completion = result.completion
+        return completion
+
+    async def ping(self) -> None:
+        """Make sure that the server answers. 2026-07-28 has no ping, so there it is asked to describe itself."""
+        method = "server/discover" if self.revision.era is Era.MODERN else "ping"
+        await self.request(method, RequestParams())
+
+    async def set_log_level(self, level: LoggingLevel) -> None:
+        """Handshake era only: from 2026-07-28 on the level goes with each request, and is given to the constructor."""
+        if self.revision.era is Era.MODERN:
+            raise LocalProtocolError(f"{self.revision} has no logging/setLevel; give Client(log_level=) instead")
+        await self.request("logging/setLevel", SetLevelRequestParams(level=level))
+
+    async def notify_roots_changed(self) -> None:
+        """Tell a server of the handshake era that the roots are others now; later ones ask when they need them."""
+        if self.revision.era is Era.LEGACY:
+            await self._live().session.notify("notifications/roots/list_changed", NotificationParams())
+
+    async def request(
+        self,
+        method: str,
+        params: Any,
+        *,
+        on_progress: OnProgress | None = None,
+        timeout: float | None = None,
+        keep: str | None = None,
+    ) -> Any:
+        """Send any request of the protocol and return its typed result, answering questions on the way.
+
+        `keep` is the key under which a cacheable result is kept.
+        """
+        connection = self._live()
+        places = self._places
+        assert places is not None
+        spec = REQUESTS[method]
+        revision = connection.agreement.revision
+        if not spec.known_in(revision, "client"):
+            raise LocalProtocolError(f"{revision} has no {method}")
+        seconds = self._timeout if timeout is None else timeout
+        answers: dict[str, Any] = {}
+        for round in range(MAX_ROUNDS):
+            async with places:
+                raw = await self._send(connection, method, {**answers}, params, seconds, on_progress)
+            result = spec.decode_result(raw)
+            if not isinstance(result, InputRequiredResult):
+                if keep is not None and not answers:
+                    self._cache.put(method, keep, result, result.ttl_ms)
+                return result
+            answers = await self._answer_questions(method, result, round)
+        raise RemoteProtocolError(f"the server has answered {method} with questions {MAX_ROUNDS} times")
+
+    @asynccontextmanager
+    async def listen(
+        self,
+        *,
+        tools: bool = False,
+        prompts: bool = False,
+        resources: bool | Iterable[str] = False,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Listener]:
+        """Hear of changes while the context lasts: `tools`, `prompts`, the list of `resources` (True), or the resources with
+        these URIs. Yields an async iterator of `Changed`.
+
+        What changed before it was entered, or while a connection was down, is not told: read again after entering.
+        Raises `MissingCapability` when the server does not tell what is asked for.
+        """
+        uris = frozenset(() if isinstance(resources, bool) else resources)
+        lists = {"tools": tools, "prompts": prompts, "resources": resources is True}
+        wanted = frozenset(kind for kind, yes in lists.items() if yes)
+        self._require(wanted, uris)
+        listener = Listener(lists=wanted, uris=uris)
+        opening = self._listen_modern if self.revision.era is Era.MODERN else self._listen_legacy
+        async with opening(listener, wanted, uris, self._timeout if timeout is None else timeout):
+            self._listeners.add(listener)
+            try:
+                yield listener
+            finally:
+                self._listeners.discard(listener)
+
+    # ------------------------------------------------------------------ inside
+
+    def _live(self) -> Connection:
+        if self._connection is None:
+            raise anyio.ClosedResourceError
+        return self._connection
+
+    async def _send(
+        self,
+        connection: Connection,
+        method: str,
+        answers: dict[str, Any],
+        params: Any,
+        timeout: float,
+        on_progress: OnProgress | None,
+    ) -> Any:
+        session, agreement = connection.session, connection.agreement
+        id = session.next_id()
+        meta = {**(params.meta or {}), **agreement.meta}
+        if on_progress is not None:
+            meta[META_PROGRESS_TOKEN] = id
+        changed = msgspec.structs.replace(params, meta=meta or None, **answers)
+
+        async def hear(notification: Notification) -> None:
+            if notification.method != "notifications/progress":
+                self._answering.hear(notification, None)
+            elif on_progress is not None:
+                told = notification.params
+                if not isinstance(told, ProgressNotificationParams):
+                    told = msgspec.convert(told, ProgressNotificationParams)
+                await on_progress(told.progress, told.total, told.message)
+
+        return await session.request(
+            method, adapt(changed, agreement.revision), timeout=timeout, id=id, on_notification=hear
+        )
+
+    async def _answer_questions(self, method: str, result: InputRequiredResult, round: int) -> dict[str, Any]:
+        """The answers to all questions of one round, asked side by side; they replace those of the round before."""
+        if method not in MULTI_ROUND:
+            raise RemoteProtocolError(f"the server answered {method} with a question, which it must not")
+        answers: dict[str, Any] = {}
+
+        async def answer(key: str, question: Any) -> None:
+            found = await self._answering.answer_question(question.method, question.params)
+            answers[key] = adapt(found, self.revision)
+
+        with sole_error():
+            async with anyio.create_task_group() as tasks:
+                for key, question in (result.input_requests or {}).items():
+                    tasks.start_soon(answer, key, question)
+        if not answers:
+            await anyio.sleep(ROUND_PAUSE_SECONDS * 2**round * random.uniform(0.5, 1.0))
+        return {"input_responses": answers or None, "request_state": result.request_state}
+
+    async def _list(self, method: str, member: str) -> list[Any]:
+        found: list[Any] = []
+        cursor: str | None = None
+        seen: set[str] = set()
+        for _ in range(MAX_PAGES):
+            key = cursor or ""
+            page = self._cache.get(method, key)
+            if page is None:
+                page = await self.request(method, PaginatedRequestParams(cursor=cursor), keep=key)
+            found += getattr(page, member)
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
+            if cursor in seen:
+                raise RemoteProtocolError(f"the server's cursors of {method} go round in a circle")
+            seen.add(cursor)
+        raise RemoteProtocolError(f"{method} has more than {MAX_PAGES} pages")
+
+    def _check(self, name: str, result: CallToolResult) -> None:
+        if name not in self._checks:
+            self._checks[name] = validator_of(name, self._schemas[name])
+        if result.structured_content is msgspec.UNSET:
+            raise RemoteProtocolError(f"tool {name!r} has an output schema but returned no structuredContent")
+        check = self._checks[name]
+        assert check is not None
+        check(result.structured_content)
+
+    def _hear(self, notification: Notification) -> None:
+        try:
+            change = changed_by(notification)
+        except RemoteProtocolError:
+            return  # a garbled announcement announces nothing
+        if change is None:
+            return
+        self._forget(change)
+        for listener in tuple(self._listeners):
+            listener.offer(change)
+
+    def _forget(self, change: Changed) -> None:
+        if change.kind == "resource":
+            self._cache.forget("resources/read", change.uri)
+        else:
+            self._cache.forget(f"{change.kind}/list")
+            if change.kind == "resources":
+                self._cache.forget("resources/templates/list")
+
+    def _require(self, lists: frozenset[str], uris: frozenset[str]) -> None:
+        offered = self.capabilities
+        for kind in sorted(lists):
+            feature = getattr(offered, kind)
+            if feature is None or not feature.list_changed:
+                raise MissingCapability(
+                    f"the server does not tell when its {kind} change", {kind: {"listChanged": True}}
+                )
+        if uris and (offered.resources is None or not offered.resources.subscribe):
+            raise MissingCapability(
+                "the server does not tell when a resource changes", {"resources": {"subscribe": True}}
+            )
+
+    @asynccontextmanager
+    async def _listen_legacy(
+        self, listener: Listener, lists: frozenset[str], uris: frozenset[str], timeout: float
+    ) -> AsyncIterator[None]:
+        """Every list change comes by itself; resources are subscribed to one by one, once for all listeners."""
+        connection = self._live()
+        session = connection.session
+        lost = partial(_end_listener, listener)
+        session.when_ending.add(lost)
+        mine: list[str] = []
+        try:
+            for uri in sorted(uris):
+                self._watched[uri] = self._watched.get(uri, 0) + 1
+                mine.append(uri)
+                if self._watched[uri] == 1:
+                    await self.request("resources/subscribe", SubscribeRequestParams(uri=uri), timeout=timeout)
+            yield
+        finally:
+            session.when_ending.discard(lost)
+            for uri in mine:
+                self._watched[uri] -= 1
+                if self._watched[uri] == 0:
+                    del self._watched[uri]
+                    with anyio.move_on_after(_UNSUBSCRIBE_SECONDS, shield=True):
+                        try:
+                            params = UnsubscribeRequestParams(uri=uri)
+                            await session.request("resources/unsubscribe", params, timeout=_UNSUBSCRIBE_SECONDS)
+                        except (ConnectionLost, DeadlineExceeded, PeerError):
+                            break  # the subscription ends with the session, which is what is left of it
+
+    @asynccontextmanager
+    async def _listen_modern(
+        self, listener: Listener, lists: frozenset[str], uris: frozenset[str], timeout: float
+    ) -> AsyncIterator[None]:
+        connection = self._live()
+        session, agreement = connection.session, connection.agreement
+        wanted = SubscriptionFilter(
+            tools_list_changed=("tools" in lists) or None,
+            prompts_list_changed=("prompts" in lists) or None,
+            resources_list_changed=("resources" in lists) or None,
+            resource_subscriptions=sorted(uris) or None,
+        )
+        params = SubscriptionsListenRequestParams(notifications=wanted, meta=agreement.meta)
+        inbox = await session.open("subscriptions/listen", params, id=session.next_id())
+        try:
+            with anyio.move_on_after(timeout) as scope:
+                message = (await inbox.receive()).message
+            if scope.cancelled_caught:
+                raise DeadlineExceeded(f"subscriptions/listen was not acknowledged within {timeout:g} s")
+            if isinstance(message, ErrorResponse):
+                raise PeerError(message.error.code, message.error.message)
+            session.start_soon(self._follow, inbox, listener)
+            yield
+        finally:
+            session.close_inbox(inbox)
+
+    async def _follow(self, inbox: Inbox, listener: Listener) -> None:
+        """Pass on what one subscription brings, until it ends."""
+        try:
+            while True:
+                message = (await inbox.receive()).message
+                if isinstance(message, Response | ErrorResponse):
+                    listener.end()
+                    return
+                if isinstance(message, Notification):
+                    self._hear_for(message, listener)
+        except ConnectionLost as lost:
+            listener.end(lost)
+        except anyio.ClosedResourceError:
+            listener.end()
+
+    def _hear_for(self, notification: Notification, listener: Listener) -> None:
+        try:
+            change = changed_by(notification)
+        except RemoteProtocolError:
+            return  # a garbled announcement announces nothing
+        if change is not None:
+            self._forget(change)
+            listener.offer(change)
+
+
+_UNSUBSCRIBE_SECONDS = 5.0
+"""How long leaving a `listen` waits for the server to confirm."""
+
+
+def _end_listener(listener: Listener) -> None:
+    listener.end(ConnectionLost("the connection ended while listening"))
+
+
+async def open_client(target: Any, tasks: TaskGroup, **options: Any) -> Client:
+    """A connected client whose connection lives in an owner task of `tasks`: use it and `aclose` it from any task.
+
+    For frameworks, fixtures and containers, where what opens a client and what closes it are different tasks. The
+    options are those of `Client`. Raises `ConnectFailed`.
+    """
+    client = Client(target, **options)
+    await client.connect(tasks)
+    return client

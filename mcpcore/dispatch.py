@@ -1,0 +1,522 @@
+"""The server's side of one session: which terms a request comes under, which handler answers it, and how its result
+leaves.
+
+The eras meet here and nowhere above: a request enters with its own terms, or with those of the session's
+handshake, and a handler sees no difference.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+import anyio
+import msgspec
+
+from mcpcore.adaptation import adapt, complete
+from mcpcore.asking import Asker, RoundAsker, Suspended, WireAsker, is_suspension
+from mcpcore.changes import LIST_CHANGED, Change, Publisher, Subscriber
+from mcpcore.channel import Origin
+from mcpcore.context import Context
+from mcpcore.eras import Terms, era_of
+from mcpcore.eras.handshake import Handshake
+from mcpcore.eras.rounds import Rounds, arguments_digest
+from mcpcore.eras.stateless import missing_capability, terms_of
+from mcpcore.errors import (
+    CODE_INVALID_PARAMS,
+    CODE_METHOD_NOT_FOUND,
+    InvalidParams,
+    LocalProtocolError,
+    MissingCapability,
+    RemoteProtocolError,
+    ResourceNotFound,
+)
+from mcpcore.jsonrpc import Notification
+from mcpcore.methods import MULTI_ROUND, REQUESTS, Method
+from mcpcore.revisions import HANDSHAKE_REVISIONS, MODERN_REVISIONS, Era, Revision
+from mcpcore.sealing import StateRejected, StateSealer, binding_of
+from mcpcore.session import Call, Role, Session
+from mcpcore.types import (
+    META_SUBSCRIPTION_ID,
+    ClientCapabilities,
+    DiscoverResult,
+    EmptyResult,
+    Implementation,
+    InitializeRequestParams,
+    InitializeResult,
+    InputRequest,
+    InputRequiredResult,
+    LoggingLevel,
+    RequestParams,
+    ServerCapabilities,
+    SubscriptionFilter,
+    SubscriptionsAcknowledgedNotificationParams,
+    SubscriptionsListenRequestParams,
+    SubscriptionsListenResult,
+)
+
+__all__ = (
+    "MAX_NOTICES",
+    "MAX_SUBSCRIPTIONS",
+    "Dispatch",
+    "ExtensionParams",
+    "Host",
+    "Inbound",
+    "MethodHandler",
+    "Next",
+    "Outbound",
+    "Outgoing",
+)
+
+MAX_SUBSCRIPTIONS = 1000
+"""Resource URIs that one session or one listen may watch."""
+
+MAX_NOTICES = 100
+"""Notifications of the client that wait for the application's handler; older ones are dropped beyond it."""
+
+MethodHandler = Callable[[Context, Any], Awaitable[Any]]
+"""Answers one method: context and typed parameters in, result struct or dict out."""
+
+Next = Callable[[Context], Awaitable[Any]]
+Inbound = Callable[[Context, Next], Awaitable[Any]]
+"""Middleware around every request: it may look at `context.params`, change the result, or raise `RequestError`."""
+
+
+class Outgoing(msgspec.Struct, frozen=True):
+    """What a handler is about to send: a notification, or a question to the client."""
+
+    method: str
+    params: Any
+    context: Context
+
+
+Outbound = Callable[[Outgoing, Callable[[Outgoing], Awaitable[Any]]], Awaitable[Any]]
+"""Middleware around everything a handler sends before its result."""
+
+logger = logging.getLogger("mcpcore.dispatch")
+
+
+class Host(Protocol):
+    """What the sessions of one server share."""
+
+    info: Implementation
+    instructions: str | None
+    eras: frozenset[Era]
+    log_level: LoggingLevel
+    inbound: list[Inbound]
+    outbound: list[Outbound]
+    publisher: Publisher
+    sealer: StateSealer
+    ask_timeout: float
+
+    def handlers(self) -> Mapping[str, MethodHandler]: ...
+    def capabilities(self) -> ServerCapabilities: ...
+    def output_schema(self, params: Any) -> dict[str, Any] | None: ...
+    def notification_handler(self, method: str) -> Callable[[Any], Awaitable[None]] | None: ...
+    def began(self, terms: Terms) -> None: ...
+    def ended(self) -> None: ...
+
+
+class _MetaOnly(msgspec.Struct):
+    meta: dict[str, Any] | None = msgspec.field(default=None, name="_meta")
+
+
+_decode_meta = msgspec.json.Decoder(_MetaOnly).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+# ping is legal before any terms are agreed on, and its empty result is the same under all of them.
+_BEFORE_HANDSHAKE = Terms(revision=Revision.R2024_11_05, capabilities=ClientCapabilities())
+
+
+class Dispatch(Role):
+    """Answers the requests of one client."""
+
+    def __init__(self, host: Host, lifespan: Any) -> None:
+        self._host = host
+        self._lifespan = lifespan
+        self._handshake = Handshake(host.log_level)
+        self._session: Session | None = None
+        self._subscriber: Subscriber | None = None
+        self._notices: deque[tuple[Callable[[Any], Awaitable[None]], Any]] = deque(maxlen=MAX_NOTICES)
+        self._pumping = self._noticing = False
+        self._info = msgspec.to_builtins(host.info)
+
+    def attach(self, session: Session) -> None:
+        self._session = session
+
+    def detach(self) -> None:
+        """The session is over: no more changes are sent to it."""
+        if self._subscriber is not None:
+            self._host.publisher.unsubscribe(self._subscriber)
+
+    def is_stream(self, method: str) -> bool:
+        return method == "subscriptions/listen"
+
+    async def answer(self, call: Call) -> Any:
+        spec = REQUESTS.get(call.method)
+        params: Any = None
+        fault: RemoteProtocolError | None = None
+        try:
+            params = _decode(call, spec)
+            meta = params.meta
+        except RemoteProtocolError as error:
+            # Which era this is, and so which rule it breaks first, has to be known before the fault is reported.
+            fault = error
+            meta = _peek_meta(call.params)
+        if self._modern_only and call.method == "initialize" and era_of(call.method, meta) is Era.LEGACY:
+            raise _no_handshake()
+        if Era.MODERN in self._host.eras and (era_of(call.method, meta) is Era.MODERN or self._modern_only):
+            terms = terms_of(meta)
+            handler = self._modern_handler(call.method, terms)
+        else:
+            self._handshake.admit(call.method)
+            if call.method == "initialize" and fault is None:
+                return self._initialize(call, params)
+            terms, handler = self._legacy_handler(call.method)
+        if handler is None:
+            raise RemoteProtocolError(f"this server has no method {call.method!r}", code=CODE_METHOD_NOT_FOUND)
+        if fault is not None:
+            raise fault
+        self._host.began(terms)
+        try:
+            return await self._run(call, params, terms, handler)
+        finally:
+            self._host.ended()
+
+    def hear(self, notification: Notification, origin: Origin | None) -> None:
+        if notification.method == "notifications/initialized":
+            self._handshake.initialized()
+            self._follow_lists()
+        handler = self._host.notification_handler(notification.method)
+        if handler is not None and self._session is not None:
+            self._notices.append((handler, notification.params))
+            if not self._noticing:
+                self._noticing = True
+                self._session.start_soon(self._notice)
+
+    @property
+    def _modern_only(self) -> bool:
+        return self._host.eras == {Era.MODERN}
+
+    def _modern_handler(self, method: str, terms: Terms) -> MethodHandler | None:
+        spec = REQUESTS.get(method)
+        if spec is not None and not spec.known_in(terms.revision, "client"):
+            return None
+        own = self._host.handlers().get(method)
+        if own is not None:
+            return own
+        return {"server/discover": self._discover, "subscriptions/listen": self._listen}.get(method)
+
+    def _legacy_handler(self, method: str) -> tuple[Terms, MethodHandler | None]:
+        if method == "ping":
+            return _BEFORE_HANDSHAKE, _pong
+        terms = self._handshake.terms
+        spec = REQUESTS.get(method)
+        if spec is not None and not spec.known_in(terms.revision, "client"):
+            return terms, None
+        own = self._host.handlers().get(method)
+        if own is not None:
+            return terms, own
+        builtin: dict[str, MethodHandler] = {"logging/setLevel": self._set_level}
+        if self._host.capabilities().resources is not None:
+            builtin |= {"resources/subscribe": self._subscribe, "resources/unsubscribe": self._unsubscribe}
+        return terms, builtin.get(method)
+
+    async def _run(self, call: Call, params: Any, terms: Terms, handler: MethodHandler) -> Any:
+        modern = terms.revision.era is Era.MODERN
+        rounds = self._rounds(call, params) if modern and call.method in MULTI_ROUND else None
+        asker: Asker
+        if rounds is not None:
+            asker = RoundAsker(rounds, terms.revision)
+        elif modern:
+            asker = _Mute(call.method)
+        else:
+            asker = WireAsker(call, terms.revision, self._host.ask_timeout)
+        notify = partial(self._notify, call, terms.revision)
+        context = Context(call, params, terms, asker=asker, notify=notify, lifespan=self._lifespan)
+        if self._host.outbound:
+            context = Context(
+                call,
+                params,
+                terms,
+                asker=_OutboundAsker(asker, self._host.outbound, context),
+                notify=lambda method, params: _outward(
+                    self._host.outbound, Outgoing(method, params, context), lambda o: notify(o.method, o.params)
+                ),
+                lifespan=self._lifespan,
+            )
+        try:
+            result = await self._through(context, handler)
+        except Suspended:
+            result = self._ask_back(call, params, rounds)
+        except BaseExceptionGroup as group:
+            if not is_suspension(group):
+                # A task group of the handler may hold a suspension beside a real fault: the fault counts.
+                _, rest = group.split(Suspended)
+                raise (group if rest is None else rest) from None
+            result = self._ask_back(call, params, rounds)
+        except ResourceNotFound as error:
+            if modern:  # 2026-07-28 retired -32002
+                raise InvalidParams(error.message, error.data) from None
+            raise
+        except MissingCapability as error:
+            raise missing_capability(error) if modern else InvalidParams(str(error)) from None
+        if isinstance(result, dict):
+            result = {"resultType": "complete", **result} if modern else result
+        schema = self._host.output_schema(params) if call.method == "tools/call" else None
+        return complete(result, terms.revision, server_info=self._info, output_schema=schema)
+
+    async def _through(self, context: Context, handler: MethodHandler) -> Any:
+        async def innermost(context: Context) -> Any:
+            return await handler(context, context.params)
+
+        if not self._host.inbound:
+            return await handler(context, context.params)
+        chain: Next = innermost
+        for middleware in reversed(self._host.inbound):
+            chain = partial(_call_inbound, middleware, chain)
+        return await chain(context)
+
+    async def _notify(self, call: Call, revision: Revision, method: str, params: Any) -> bool:
+        return await call.notify(method, adapt(params, revision))
+
+    # ------------------------------------------------------------------ multi round-trip requests
+
+    def _rounds(self, call: Call, params: Any) -> Rounds:
+        state = None
+        if params.request_state is not None:
+            try:
+                state = self._host.sealer.open(params.request_state, binding=_binding(call, params))
+            except StateRejected as error:
+                logger.warning("requestState of %s (id %r) was rejected: %s", call.method, call.id, error.reason)
+                raise
+        try:
+            return Rounds(state, params.input_responses)
+        except msgspec.MsgspecError:
+            raise StateRejected("malformed") from None
+
+    def _ask_back(self, call: Call, params: Any, rounds: Rounds | None) -> InputRequiredResult:
+        assert rounds is not None, "only a RoundAsker suspends"
+        state = self._host.sealer.seal(rounds.next_state(), binding=_binding(call, params))
+        requests = {
+            key: InputRequest(method=method, params=question)  # type: ignore[arg-type]
+            for key, (method, question) in rounds.questions.items()
+        }
+        return InputRequiredResult(input_requests=requests, request_state=state)
+
+    # ------------------------------------------------------------------ methods of the protocol itself
+
+    def _initialize(self, call: Call, params: InitializeRequestParams) -> InitializeResult:
+        terms = self._handshake.initialize(params)
+        self._host.began(terms)
+        self._host.ended()
+        call.session.channel.batches = terms.revision.batches
+        result = InitializeResult(
+            protocol_version=terms.revision,
+            capabilities=self._host.capabilities(),
+            server_info=self._host.info,
+            instructions=self._host.instructions,
+        )
+        return adapt(result, terms.revision)
+
+    async def _discover(self, context: Context, params: RequestParams) -> DiscoverResult:
+        served = MODERN_REVISIONS + (HANDSHAKE_REVISIONS if Era.LEGACY in self._host.eras else ())
+        return DiscoverResult(
+            supported_versions=[str(revision) for revision in served],
+            capabilities=self._host.capabilities(),
+            instructions=self._host.instructions,
+        )
+
+    async def _set_level(self, context: Context, params: Any) -> EmptyResult:
+        self._handshake.set_level(params.level)
+        return EmptyResult()
+
+    async def _subscribe(self, context: Context, params: Any) -> EmptyResult:
+        subscriber = self._follow_lists()
+        if len(subscriber.uris) >= MAX_SUBSCRIPTIONS and params.uri not in subscriber.uris:
+            raise InvalidParams(f"{MAX_SUBSCRIPTIONS} resources are watched, which is the limit; unsubscribe first")
+        subscriber.uris.add(params.uri)
+        return EmptyResult()
+
+    async def _unsubscribe(self, context: Context, params: Any) -> EmptyResult:
+        self._follow_lists().uris.discard(params.uri)
+        return EmptyResult()
+
+    async def _listen(self, context: Context, params: SubscriptionsListenRequestParams) -> SubscriptionsListenResult:
+        """Send the changes the client asked for until it, or the server, ends the subscription."""
+        session = self._session
+        assert session is not None
+        honoured = _honoured(params.notifications, self._host.capabilities())
+        meta = {META_SUBSCRIPTION_ID: context.request_id}
+        changed = anyio.Event()
+
+        def wake() -> None:
+            changed.set()
+
+        lists = {
+            LIST_CHANGED[kind]
+            for kind, wanted in (
+                ("tools", honoured.tools_list_changed),
+                ("prompts", honoured.prompts_list_changed),
+                ("resources", honoured.resources_list_changed),
+            )
+            if wanted
+        }
+        subscriber = Subscriber(lists, set(honoured.resource_subscriptions or ()), wake)
+        self._host.publisher.subscribe(subscriber)
+        session.when_ending.add(wake)
+        try:
+            acknowledged = SubscriptionsAcknowledgedNotificationParams(notifications=honoured, meta=meta)
+            await context.send("notifications/subscriptions/acknowledged", acknowledged)
+            while not session.ending:
+                await changed.wait()
+                changed = anyio.Event()
+                for change in subscriber.take():
+                    await context.send(change.method, change.params(meta))
+            return SubscriptionsListenResult(meta=meta)
+        finally:
+            session.when_ending.discard(wake)
+            self._host.publisher.unsubscribe(subscriber)
+
+    # ------------------------------------------------------------------ what a handshake session is sent unasked
+
+    def _follow_lists(self) -> Subscriber:
+        """The changes that a handshake session gets: every list from the start, resources as it subscribes."""
+        if self._subscriber is None:
+            self._subscriber = Subscriber(set(LIST_CHANGED.values()), set(), self._wake_pump)
+            self._host.publisher.subscribe(self._subscriber)
+        return self._subscriber
+
+    def _wake_pump(self) -> None:
+        # A task only while there is something to send: an idle session has none.
+        if not self._pumping and self._session is not None:
+            self._pumping = True
+            self._session.start_soon(self._pump)
+
+    async def _pump(self) -> None:
+        assert self._session is not None
+        assert self._subscriber is not None
+        try:
+            while changes := self._subscriber.take():
+                for change in changes:
+                    if self._declared(change):
+                        await self._session.notify(change.method, change.params())
+        finally:
+            self._pumping = False
+
+    def _declared(self, change: Change) -> bool:
+        capabilities = self._host.capabilities()
+        return {
+            LIST_CHANGED["tools"]: capabilities.tools,
+            LIST_CHANGED["prompts"]: capabilities.prompts,
+        }.get(change.method, capabilities.resources) is not None
+
+    async def _notice(self) -> None:
+        try:
+            while self._notices:
+                handler, params = self._notices.popleft()
+                try:
+                    await handler(params)
+                except Exception:
+                    logger.exception("a notification handler failed")
+        finally:
+            self._noticing = False
+
+
+class _Mute(Asker):
+    """For a method that 2026-07-28 does not allow to be answered with a question."""
+
+    def __init__(self, method: str) -> None:
+        self._method = method
+
+    async def ask(self, method: str, params: Any) -> Any:
+        allowed = ", ".join(sorted(MULTI_ROUND))
+        raise LocalProtocolError(f"a handler of {self._method} cannot ask the client; only {allowed} can")
+
+    async def once(self, name: str, fn: Callable[[], Awaitable[Any]]) -> Any:
+        return await fn()
+
+
+class _OutboundAsker(Asker):
+    def __init__(self, asker: Asker, outbound: list[Outbound], context: Context) -> None:
+        self._asker = asker
+        self._outbound = outbound
+        self._context = context
+
+    async def ask(self, method: str, params: Any) -> Any:
+        outgoing = Outgoing(method, params, self._context)
+        return await _outward(self._outbound, outgoing, lambda o: self._asker.ask(o.method, o.params))
+
+    async def once(self, name: str, fn: Callable[[], Awaitable[Any]]) -> Any:
+        return await self._asker.once(name, fn)
+
+
+async def _call_inbound(middleware: Inbound, chain: Next, context: Context) -> Any:
+    return await middleware(context, chain)
+
+
+async def _outward(outbound: list[Outbound], outgoing: Outgoing, send: Callable[[Outgoing], Awaitable[Any]]) -> Any:
+    for middleware in reversed(outbound):
+        send = partial(_call_outbound, middleware, send)
+    return await send(outgoing)
+
+
+async def _call_outbound(middleware: Outbound, chain: Callable[[Outgoing], Awaitable[Any]], outgoing: Outgoing) -> Any:
+    return await middleware(outgoing, chain)
+
+
+def _no_handshake() -> RemoteProtocolError:
+    names = [str(revision) for revision in MODERN_REVISIONS]
+    return RemoteProtocolError(
+        f"this server has no handshake; it speaks {', '.join(names)}, see server/discover",
+        code=CODE_METHOD_NOT_FOUND,
+        data={"supported": names},
+    )
+
+
+async def _pong(context: Context, params: Any) -> EmptyResult:
+    return EmptyResult()
+
+
+class ExtensionParams(RequestParams, frozen=True, kw_only=True):
+    """The parameters of a method that the protocol does not have, as the client sent them."""
+
+    members: dict[str, Any]
+
+
+def _decode(call: Call, spec: Method | None) -> Any:
+    if spec is not None:
+        return spec.decode_params(call.params)
+    try:
+        members = call.params if isinstance(call.params, dict) else _decode_object(call.params or b"{}")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RemoteProtocolError(f"{call.method}: invalid parameters: {error}", code=CODE_INVALID_PARAMS) from error
+    meta = members.get("_meta")
+    return ExtensionParams(meta=meta if isinstance(meta, dict) else None, members=members)
+
+
+def _peek_meta(params: Any) -> dict[str, Any] | None:
+    try:
+        return _decode_meta(params if isinstance(params, msgspec.Raw) else msgspec.json.encode(params)).meta
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _binding(call: Call, params: Any) -> bytes:
+    """What a state is good for: this method, these arguments, this principal."""
+    subject = (params.uri,) if call.method == "resources/read" else (params.name, params.arguments)
+    digest = arguments_digest(*subject)
+    return binding_of(method=call.method, params_digest=digest, principal=call.origin.principal)
+
+
+def _honoured(wanted: SubscriptionFilter, capabilities: ServerCapabilities) -> SubscriptionFilter:
+    uris = wanted.resource_subscriptions
+    if uris is not None and len(uris) > MAX_SUBSCRIPTIONS:
+        raise InvalidParams(f"one listen watches at most {MAX_SUBSCRIPTIONS} resources, not {len(uris)}")
+    return SubscriptionFilter(
+        tools_list_changed=(wanted.tools_list_changed and capabilities.tools is not None) or None,
+        prompts_list_changed=(wanted.prompts_list_changed and capabilities.prompts is not None) or None,
+        resources_list_changed=(wanted.resources_list_changed and capabilities.resources is not None) or None,
+        resource_subscriptions=uris if capabilities.resources is not None else None,
+    )

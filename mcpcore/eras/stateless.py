@@ -1,0 +1,78 @@
+"""The stateless era, from 2026-07-28: every request brings its own terms in `_meta`. Server side, pure rules."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from mcpcore.eras import Terms
+from mcpcore.errors import (
+    CODE_INVALID_PARAMS,
+    CODE_MISSING_CAPABILITY,
+    CODE_UNSUPPORTED_REVISION,
+    MissingCapability,
+    RemoteProtocolError,
+    RequestError,
+)
+from mcpcore.revisions import MODERN_REVISIONS, Era, Revision
+from mcpcore.types import (
+    LOGGING_LEVELS,
+    META_CLIENT_CAPABILITIES,
+    META_CLIENT_INFO,
+    META_LOG_LEVEL,
+    META_PROTOCOL_VERSION,
+    ClientCapabilities,
+    Implementation,
+)
+
+__all__ = ("missing_capability", "terms_of", "unsupported_revision")
+
+
+def terms_of(meta: Mapping[str, Any] | None, *, served: Iterable[Revision] = MODERN_REVISIONS) -> Terms:
+    """The terms that a request's `_meta` states, checked in the order of the specification.
+
+    First that the envelope is there and of the right types (-32602), then that the revision is served (-32022).
+    Raises `RemoteProtocolError`.
+    """
+    if meta is None or META_PROTOCOL_VERSION not in meta:
+        raise _invalid(f"_meta must have {META_PROTOCOL_VERSION}, the revision of this request")
+    requested = meta[META_PROTOCOL_VERSION]
+    if not isinstance(requested, str):
+        raise _invalid(f"_meta {META_PROTOCOL_VERSION} must be a string")
+    if META_CLIENT_CAPABILITIES not in meta:
+        raise _invalid(f"_meta must have {META_CLIENT_CAPABILITIES}, an object; {{}} when there are none")
+    capabilities = _convert(meta, META_CLIENT_CAPABILITIES, ClientCapabilities)
+    info = _convert(meta, META_CLIENT_INFO, Implementation) if META_CLIENT_INFO in meta else None
+    level = meta.get(META_LOG_LEVEL)
+    if level is not None and level not in LOGGING_LEVELS:
+        raise _invalid(f"_meta {META_LOG_LEVEL} must be one of {', '.join(LOGGING_LEVELS)}")
+    revision = Revision.parse(requested)
+    if revision is None or revision.era is not Era.MODERN or revision not in served:
+        raise unsupported_revision(requested, served)
+    return Terms(revision=revision, capabilities=capabilities, client_info=info, log_level=level)
+
+
+def unsupported_revision(requested: str, served: Iterable[Revision]) -> RemoteProtocolError:
+    """-32022, with what the client needs to choose another one."""
+    names = [str(revision) for revision in served]
+    return RemoteProtocolError(
+        f"revision {requested!r} is not served here; this server speaks {', '.join(names)}",
+        code=CODE_UNSUPPORTED_REVISION,
+        data={"supported": names, "requested": requested},
+    )
+
+
+def missing_capability(error: MissingCapability) -> RequestError:
+    """-32021: the handler needs something that this request's client did not declare."""
+    return RequestError(CODE_MISSING_CAPABILITY, str(error), {"requiredCapabilities": error.required})
+
+
+def _convert(meta: Mapping[str, Any], key: str, type: type[Any]) -> Any:
+    try:
+        return msgspec.convert(meta[key], type)
+    except msgspec.ValidationError as error:
+        raise _invalid(f"_meta {key}: {error}") from None
+
+
+def _invalid(text: str) -> RemoteProtocolError:
+    return RemoteProtocolError(text, code=CODE_INVALID_PARAMS)

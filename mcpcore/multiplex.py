@@ -1,0 +1,317 @@
+"""Many requests over one ordered pipe of frames: what stdio, a WebSocket or a TCP connection needs.
+
+A transport of that kind supplies a `Pipe`; the `Multiplexer` makes a `Channel` of it. Frames are decoded in the
+task that calls `receive` and never wait for a handler. Frames to send are collected and written by one task, in
+one write per wake-up: a hundred answers that are ready together cost one system call.
+"""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import anyio
+import msgspec
+
+from mcpcore.channel import Channel, Envelope, Inbox, Origin, ReplyChannel
+from mcpcore.errors import CODE_INVALID_REQUEST, ConnectionLost, RemoteProtocolError, RequestError
+from mcpcore.exchange import Exchange
+from mcpcore.jsonrpc import (
+    Batch,
+    ErrorResponse,
+    Malformed,
+    Message,
+    Notification,
+    Request,
+    Response,
+    decode,
+    encode,
+    error_response,
+)
+from mcpcore.methods import NOTIFICATIONS
+from mcpcore.types import META_SUBSCRIPTION_ID, CancelledNotificationParams
+
+__all__ = ("FLUSH_SECONDS", "OUTBOX_BYTES", "STALL_SECONDS", "Multiplexer", "Oversize", "Pipe")
+
+OUTBOX_BYTES = 1024 * 1024
+"""Bytes that may wait for the writer before `send` waits: more than a burst of answers, little beside a process."""
+
+STALL_SECONDS = 1.0
+"""How long one full inbox may hold up the pipe that all callers share. A progress callback that is slower than
+this per message loses messages from the middle (`statistics()["dropped"]` counts them), and a callback that
+itself waits for another answer on this pipe costs a second, not for ever."""
+
+FLUSH_SECONDS = 5.0
+"""How long `aclose` waits for a peer to read what was accepted before it closes all the same."""
+
+_LISTENED = frozenset(
+    (
+        "notifications/subscriptions/acknowledged",
+        "notifications/resources/updated",
+        "notifications/resources/list_changed",
+        "notifications/tools/list_changed",
+        "notifications/prompts/list_changed",
+    )
+)
+
+
+class Oversize(msgspec.Struct, frozen=True):
+    """A frame that was longer than the limit and was skipped as it arrived."""
+
+    size: int
+    """Bytes seen."""
+
+    limit: int
+    """Bytes allowed."""
+
+
+class Pipe(ABC):
+    """One ordered pipe of frames in each direction. A frame is one JSON text without a line break."""
+
+    @abstractmethod
+    async def receive(self) -> Sequence[bytes | Oversize]:
+        """At least one frame. Raises `anyio.EndOfStream` at the orderly end, `ConnectionLost` when broken."""
+
+    @abstractmethod
+    async def send(self, frames: Sequence[bytes]) -> None:
+        """Write all `frames`, in one write where possible. Raises `ConnectionLost` when the peer is gone or
+        has not read for too long: the deadline is the pipe's."""
+
+    @abstractmethod
+    async def aclose(self) -> None:
+        """Close both directions, within a deadline, whatever the peer does."""
+
+
+class Multiplexer(Channel):
+    """A `Channel` over a `Pipe`. An async context manager: the writing task lives inside it.
+
+    Leaving it normally flushes what was accepted, for `FLUSH_SECONDS` at most; leaving it by an exception or a
+    cancellation does not. When writing fails, everything inside is cancelled and `ConnectionLost` comes out.
+    """
+
+    def __init__(self, pipe: Pipe, *, origin: Origin | None = None, outbox_bytes: int = OUTBOX_BYTES) -> None:
+        self._pipe = pipe
+        self._origin = origin
+        self._exchange: Exchange[ReplyChannel, Inbox] = Exchange()
+        self._incoming: deque[bytes | Oversize | Message] = deque()
+        self._outgoing: list[bytes] = []
+        self._outgoing_size = 0
+        self._outbox_bytes = outbox_bytes
+        self._to_write: anyio.Event | None = None
+        self._written: anyio.Event | None = None
+        self._closed = False
+        self._dropped = 0
+        self._home = _PipeReply(self, None)
+        self._running: AbstractAsyncContextManager[None] | None = None
+
+    async def __aenter__(self) -> "Multiplexer":
+        self._running = self._run()
+        await self._running.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool | None:
+        assert self._running is not None
+        return await self._running.__aexit__(kind, error, traceback)
+
+    @asynccontextmanager
+    async def _run(self) -> AsyncIterator[None]:
+        try:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._write)
+                try:
+                    yield
+                    await self.aclose()
+                finally:
+                    self._closed = True
+                    tasks.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            # The writer and the session are all that runs in here, and one error is what a caller can handle.
+            if len(group.exceptions) == 1:
+                raise group.exceptions[0] from None
+            raise
+        finally:
+            with anyio.move_on_after(FLUSH_SECONDS, shield=True):
+                await self._pipe.aclose()
+
+    async def receive(self) -> Envelope:
+        while True:
+            while self._incoming:
+                # Taken off only when it is dealt with, so that a cancelled wait loses nothing.
+                envelope = await self._route(self._incoming[0])
+                self._incoming.popleft()
+                if envelope is not None:
+                    return envelope
+            self._incoming.extend(await self._pipe.receive())
+
+    async def send(self, envelope: Envelope) -> None:
+        frame = encode(envelope.message)
+        if isinstance(envelope.message, Request):
+            self._ask(envelope.message, envelope.reply)
+        await self._put(frame)
+
+    async def aclose(self) -> None:
+        """Wait until everything accepted is written, for `FLUSH_SECONDS` at most, and accept no more."""
+        self._closed = True
+        with anyio.move_on_after(FLUSH_SECONDS):
+            while self._outgoing_size:
+                await self._wait_written()
+
+    def statistics(self) -> dict[str, Any]:
+        return {
+            **msgspec.structs.asdict(self._exchange.statistics()),
+            "dropped": self._dropped,
+            "unwritten_bytes": self._outgoing_size,
+        }
+
+    async def _route(self, item: bytes | Oversize | Message) -> Envelope | None:
+        """Deliver what answers a request of ours; return what the session has to deal with."""
+        message: Message | Batch
+        if isinstance(item, bytes):
+            message = decode(item)
+        elif isinstance(item, Oversize):
+            text = f"a message of {item.size} bytes is over the limit of {item.limit}; send less at once"
+            message = Malformed(RequestError(CODE_INVALID_REQUEST, text))
+        else:
+            message = item
+        if isinstance(message, Request):
+            reply = _PipeReply(self, message.id)
+            if self._exchange.accept(message.id, reply):
+                return Envelope(message, reply, self._origin)
+            text = "a request with this id is still in flight; its answer will come, this one is refused"
+            await self._put(encode(error_response(message.id, RequestError(CODE_INVALID_REQUEST, text))))
+            return None
+        if isinstance(message, Response | ErrorResponse):
+            self._deliver(message)
+            return None
+        if isinstance(message, Notification):
+            return await self._hear(message)
+        if isinstance(message, Batch):
+            if self.batches:
+                # The caller takes off what stands first, so let that be a copy.
+                self._incoming.popleft()
+                self._incoming.extendleft(reversed((message.messages[0], *message.messages)))
+                return None
+            text = "this revision has no batches; send each message on its own"
+            message = Malformed(RequestError(CODE_INVALID_REQUEST, text))
+        if message.answers and self._deliver(message):
+            return None
+        return Envelope(message, self._home, self._origin)
+
+    def _deliver(self, message: Response | ErrorResponse | Malformed) -> bool:
+        inbox = self._exchange.answered(message.id)
+        return inbox is not None and inbox.put(Envelope(message, None, self._origin))
+
+    async def _hear(self, message: Notification) -> Envelope | None:
+        method = message.method
+        if method == "notifications/progress" or method == "notifications/cancelled" or method in _LISTENED:
+            try:
+                params = NOTIFICATIONS[method].decode_params(message.params)
+            except RemoteProtocolError:
+                return None  # nobody can answer a notification, and what it was about is unknown
+            message = Notification(method, params)
+            if method == "notifications/cancelled":
+                reply = None if params.request_id is None else self._exchange.cancelled(params.request_id)
+                if reply is not None:
+                    reply.close(params.reason)
+                return None
+            if method == "notifications/progress":
+                await self._forward(self._exchange.home_of(params.progress_token), message)
+                return None
+            token = (params.meta or {}).get(META_SUBSCRIPTION_ID)
+            if isinstance(token, int | str):
+                await self._forward(self._exchange.home_of(token), message)
+                return None
+        return Envelope(message, None, self._origin)
+
+    async def _forward(self, inbox: Inbox | None, message: Notification) -> None:
+        """Put a notification into its caller's inbox, without letting that caller hold up the others for long."""
+        if inbox is None:
+            return
+        if message.method in _LISTENED:
+            # A change is a level, not an event: one that waits to be read says all that a second would say.
+            if not inbox.holds(message.__eq__):
+                inbox.put(Envelope(message, None, self._origin))
+            return
+        if inbox.full and not inbox.dropped:
+            with anyio.move_on_after(STALL_SECONDS):
+                await inbox.wait_not_full()
+        if inbox.full:
+            inbox.dropped += 1
+            self._dropped += 1
+        else:
+            inbox.dropped = 0
+            inbox.put(Envelope(message, None, self._origin))
+
+    def _ask(self, request: Request, inbox: ReplyChannel | None) -> None:
+        assert isinstance(inbox, Inbox), "a request of ours is answered into an Inbox"
+        self._exchange.ask(request.id, inbox, cancellable=request.method != "initialize")
+        inbox.when_closed(partial(self._withdraw, request.id, inbox))
+
+    def _withdraw(self, id: int | str, inbox: Inbox) -> None:
+        if self._exchange.withdraw(id) and not self._closed:
+            params = CancelledNotificationParams(request_id=id, reason=inbox.reason)
+            # Past the limit if need be: there is at most one for each request in flight.
+            self._post(encode(Notification("notifications/cancelled", params)))
+
+    def _post(self, frame: bytes) -> None:
+        self._outgoing.append(frame)
+        self._outgoing_size += len(frame)
+        if self._to_write is not None:
+            self._to_write.set()
+            self._to_write = None
+
+    async def _put(self, frame: bytes) -> None:
+        if self._closed:
+            raise ConnectionLost("the connection is closed")
+        self._post(frame)
+        while self._outgoing_size > self._outbox_bytes and not self._closed:
+            await self._wait_written()
+
+    async def _wait_written(self) -> None:
+        if self._written is None:
+            self._written = anyio.Event()
+        await self._written.wait()
+
+    async def _write(self) -> None:
+        while True:
+            while not self._outgoing:
+                self._to_write = anyio.Event()
+                await self._to_write.wait()
+            frames, self._outgoing = self._outgoing, []
+            await self._pipe.send(frames)
+            self._outgoing_size -= sum(map(len, frames))
+            if self._written is not None:
+                self._written.set()
+                self._written = None
+
+
+class _PipeReply(ReplyChannel):
+    """The way back over the pipe: for one request, or for what belongs to none."""
+
+    __slots__ = ("_id", "_multiplexer")
+
+    def __init__(self, multiplexer: Multiplexer, id: int | str | None) -> None:
+        super().__init__()
+        self._multiplexer = multiplexer
+        self._id = id
+
+    async def send(self, envelope: Envelope) -> bool:
+        if self.closed:
+            return False
+        message = envelope.message
+        frame = encode(message)  # before any table changes: a result that cannot be encoded is still owed
+        if isinstance(message, Request):
+            self._multiplexer._ask(message, envelope.reply)
+        elif (
+            self._id is not None
+            and isinstance(message, Response | ErrorResponse)
+            and not self._multiplexer._exchange.answer(self._id, self)
+        ):
+            return False
+        await self._multiplexer._put(frame)
+        return True

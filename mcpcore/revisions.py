@@ -1,0 +1,57 @@
+"""The five dated revisions of MCP, their two eras, and every comparison between them.
+
+Nothing outside this file compares revisions: a question such as "may this peer send batches?" is a
+named property here, so that a sixth revision is one more row.
+"""
+
+from enum import Enum, StrEnum
+
+__all__ = ("HANDSHAKE_REVISIONS", "LATEST", "LATEST_HANDSHAKE", "MODERN_REVISIONS", "REVISIONS", "Era", "Revision")
+
+
+class Era(Enum):
+    """How a peer says which revision it speaks."""
+
+    LEGACY = "legacy"
+    """An `initialize` handshake once per session: 2024-11-05 to 2025-11-25."""
+
+    MODERN = "modern"
+    """In the `_meta` of every request, with no session at all: 2026-07-28."""
+
+
+class Revision(StrEnum):
+    """A protocol revision; its value is the string on the wire."""
+
+    R2024_11_05 = "2024-11-05"
+    R2025_03_26 = "2025-03-26"
+    R2025_06_18 = "2025-06-18"
+    R2025_11_25 = "2025-11-25"
+    R2026_07_28 = "2026-07-28"
+
+    def at_least(self, other: "Revision") -> bool:
+        """Whether this revision is `other` or came after it."""
+        return _ORDER[self] >= _ORDER[other]
+
+    @property
+    def era(self) -> Era:
+        return Era.MODERN if self is Revision.R2026_07_28 else Era.LEGACY
+
+    @property
+    def batches(self) -> bool:
+        """Whether a JSON array of messages is legal: added by 2025-03-26, removed by 2025-06-18."""
+        return self is Revision.R2025_03_26
+
+    @classmethod
+    def parse(cls, text: str) -> "Revision | None":
+        """The revision with this wire name, or None for one that is not implemented here."""
+        return _BY_NAME.get(text)
+
+
+REVISIONS: tuple[Revision, ...] = tuple(Revision)
+_ORDER = {revision: index for index, revision in enumerate(REVISIONS)}
+_BY_NAME = {revision.value: revision for revision in REVISIONS}
+
+HANDSHAKE_REVISIONS: tuple[Revision, ...] = tuple(r for r in REVISIONS if r.era is Era.LEGACY)
+MODERN_REVISIONS: tuple[Revision, ...] = tuple(r for r in REVISIONS if r.era is Era.MODERN)
+LATEST = REVISIONS[-1]
+LATEST_HANDSHAKE = HANDSHAKE_REVISIONS[-1]

@@ -1,0 +1,424 @@
+"""A server: a catalogue that answers, over any number of channels at once."""
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, Literal, TypeVar, overload
+
+import anyio
+import anyio.lowlevel
+import msgspec
+
+from mcpcore.asking import ASK_SECONDS
+from mcpcore.catalogue import Catalogue, ServedCompletion, ServedPrompt, ServedResource, ServedTemplate, ServedTool
+from mcpcore.catalogue.catalogue import PAGE_SIZE
+from mcpcore.changes import LIST_CHANGED, RESOURCE_UPDATED, Change, Publisher
+from mcpcore.channel import Channel
+from mcpcore.dispatch import Dispatch, Inbound, MethodHandler, Outbound
+from mcpcore.eras import ALL_ERAS, Terms
+from mcpcore.errors import CODE_SERVER_BUSY, LocalProtocolError, RequestError
+from mcpcore.methods import NOTIFICATIONS
+from mcpcore.revisions import Era
+from mcpcore.sealing import StateSealer
+from mcpcore.session import Limits, Session, SessionStatistics
+from mcpcore.threads import MAX_THREADS, ThreadLimiter, ThreadStatistics
+from mcpcore.transport import TransportName, server_transport
+from mcpcore.types import (
+    Annotations,
+    CacheScope,
+    CallToolRequestParams,
+    Icon,
+    Implementation,
+    LoggingLevel,
+    Meta,
+    ServerCapabilities,
+    ToolAnnotations,
+)
+
+__all__ = ("GRACE_SECONDS", "MAX_SERVER_RUNNING", "Server", "ServerStatistics")
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MAX_SERVER_RUNNING = 2000
+"""Requests of all clients together that run at the same time; the next one is refused with `CODE_SERVER_BUSY`."""
+
+GRACE_SECONDS = 5.0
+"""How long accepted work may go on when its client is done or the server is told to stop."""
+
+LEAVE_SECONDS = 5.0
+"""How long the end of a lifespan waits for channels that others still serve."""
+
+
+class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    sessions: int
+    """Channels that are being served."""
+    running: int
+    requests: dict[str, int]
+    """Requests answered or running so far, by revision."""
+    listeners: int
+    """Sessions and listens that are sent changes."""
+    threads: ThreadStatistics
+
+
+class Server:
+    """What it offers is the same for every client, transport and revision.
+
+    Configuring it starts nothing. `serve_channel` serves one channel; `run` and `mcpcore.serve` do so over a
+    transport. `lifespan` is an async context manager called with the server; what it yields is `ctx.lifespan` of
+    every handler, and it is entered once however many channels are served.
+
+    `state_keys` seal what a 2026-07-28 client carries between rounds: give all workers the same ones, newest first
+    (or set MCPCORE_STATE_KEY, comma-separated). `inbound` middleware surrounds every request, `outbound` everything that a
+    handler sends before its result.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        version: str = "0.0.0",
+        title: str | None = None,
+        description: str | None = None,
+        instructions: str | None = None,
+        icons: list[Icon] | None = None,
+        website_url: str | None = None,
+        lifespan: Callable[["Server"], AbstractAsyncContextManager[Any]] | None = None,
+        backend: Literal["asyncio", "trio"] | None = None,
+        eras: Iterable[Era] = ALL_ERAS,
+        log_level: LoggingLevel = "info",
+        page_size: int = PAGE_SIZE,
+        limits: Limits | None = None,
+        max_running: int = MAX_SERVER_RUNNING,
+        max_threads: int = MAX_THREADS,
+        ask_timeout: float = ASK_SECONDS,
+        state_keys: Sequence[bytes] | None = None,
+        inbound: Iterable[Inbound] = (),
+        outbound: Iterable[Outbound] = (),
+    ) -> None:
+        self.info = Implementation(
+            name=name, version=version, title=title, description=description, icons=icons, website_url=website_url
+        )
+        self.instructions = instructions
+        self.backend = backend
+        self.eras = frozenset(eras)
+        if not self.eras:
+            raise LocalProtocolError("a server that speaks no era answers nobody: give at least one in eras=")
+        self.log_level = log_level
+        """The least severe level sent to a handshake session that has not chosen one."""
+        self.limits = limits or Limits()
+        self.ask_timeout = ask_timeout
+        self.inbound = list(inbound)
+        self.outbound = list(outbound)
+        self.publisher = Publisher()
+        self.sealer = StateSealer(state_keys or _keys_from_environment())
+        self._threads = ThreadLimiter(max_threads)
+        self.catalogue = Catalogue(page_size=page_size, threads=self._threads, changed=self._list_changed)
+        self._own_handlers: dict[str, MethodHandler] = {}
+        self._own_capabilities: dict[str, Any] = {}
+        self._notification_handlers: dict[str, Callable[[Any], Awaitable[None]]] = {}
+        self._handlers: Mapping[str, MethodHandler] | None = None
+        self._capabilities: ServerCapabilities | None = None
+        self._lifespan = lifespan
+        self._max_running = max_running
+        self._running = 0
+        self._requests: dict[str, int] = {}
+        self._sessions: set[Session] = set()
+        self._lifespan_value: Any = None
+        self._users = 0
+        self._users_gone: anyio.Event | None = None
+
+    # ------------------------------------------------------------------ what it offers
+
+    @overload
+    def tool(self, fn: F, /) -> F: ...
+    @overload
+    def tool(
+        self,
+        fn: None = None,
+        /,
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        annotations: ToolAnnotations | None = None,
+        icons: list[Icon] | None = None,
+        meta: Meta | None = None,
+        input_schema: dict[str, Any] | None = None,
+        output_schema: dict[str, Any] | None = None,
+        timeout: float | None = None,
+        inline: bool = False,
+    ) -> Callable[[F], F]: ...
+    def tool(self, fn: Any = None, /, **options: Any) -> Any:
+        """Offer a function as a tool.
+
+        Its name, docstring and signature become name, description and schemas. A parameter annotated `Context` is
+        given the context. A plain function runs in a worker thread unless `inline`; an async generator is a streaming
+        tool. `timeout` is in seconds. With `input_schema` (JSON Schema, any 2020-12 keyword) the function takes one
+        dict of arguments, unchecked. Raises `SchemaError` for a signature that JSON Schema cannot express.
+        """
+
+        def register(fn: F) -> F:
+            tool = ServedTool(fn, **options)
+            self.catalogue.tools.add(tool.name, tool)
+            return fn
+
+        return register if fn is None else register(fn)
+
+    def resource(
+        self,
+        uri: str,
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        mime_type: str | None = None,
+        size: int | None = None,
+        annotations: Annotations | None = None,
+        icons: list[Icon] | None = None,
+        meta: Meta | None = None,
+        ttl_ms: int | None = None,
+        cache_scope: CacheScope | None = None,
+        timeout: float | None = None,
+        inline: bool = False,
+        allow_traversal: bool = False,
+    ) -> Callable[[F], F]:
+        """Offer what a function returns as a resource; with `{parts}` in the URI, as a template (RFC 6570).
+
+        A string is text, bytes are a blob, anything else is JSON, None means that there is no such resource. Parts
+        that climb out of a directory are refused unless `allow_traversal`. `ttl_ms` (milliseconds) and `cache_scope`
+        tell 2026-07-28 clients how long to keep it and for whom.
+        """
+        common: dict[str, Any] = {
+            "name": name,
+            "title": title,
+            "description": description,
+            "mime_type": mime_type,
+            "annotations": annotations,
+            "icons": icons,
+            "meta": meta,
+            "ttl_ms": ttl_ms,
+            "cache_scope": cache_scope,
+            "timeout": timeout,
+            "inline": inline,
+        }
+
+        def register(fn: F) -> F:
+            if "{" in uri:
+                template = ServedTemplate(uri, fn, allow_traversal=allow_traversal, **common)
+                self.catalogue.templates.add(uri, template)
+            else:
+                self.catalogue.resources.add(uri, ServedResource(uri, fn, size=size, **common))
+            return fn
+
+        return register
+
+    @overload
+    def prompt(self, fn: F, /) -> F: ...
+    @overload
+    def prompt(
+        self,
+        fn: None = None,
+        /,
+        *,
+        name: str | None = None,
+        title: str | None = None,
+        description: str | None = None,
+        icons: list[Icon] | None = None,
+        meta: Meta | None = None,
+        timeout: float | None = None,
+        inline: bool = False,
+    ) -> Callable[[F], F]: ...
+    def prompt(self, fn: Any = None, /, **options: Any) -> Any:
+        """Offer a function as a prompt. It returns a string, a content block, a `PromptMessage`, or a list of them."""
+
+        def register(fn: F) -> F:
+            prompt = ServedPrompt(fn, **options)
+            self.catalogue.prompts.add(prompt.name, prompt)
+            return fn
+
+        return register if fn is None else register(fn)
+
+    def completion(self, name: str, argument: str, *, inline: bool = False) -> Callable[[F], F]:
+        """Offer a function that completes an argument of the prompt `name`, or of the resource template `name`."""
+
+        def register(fn: F) -> F:
+            self.catalogue.completions[(name, argument)] = ServedCompletion(fn, inline=inline)
+            self._forget()
+            return fn
+
+        return register
+
+    def method(
+        self, name: str, *, capabilities: Mapping[str, Any] | None = None
+    ) -> Callable[[MethodHandler], MethodHandler]:
+        """Answer a method yourself: the layer for those who bring their own catalogue, schemas or extension.
+
+        The handler takes a `Context` and the method's parameter struct (`ExtensionParams` for a method that the protocol
+        does not have), and returns its result struct, or a dict that is sent as it is. It replaces the
+        catalogue's handler of that method. `capabilities` are declared on its behalf, as `ServerCapabilities` has them.
+        """
+
+        def register(handler: MethodHandler) -> MethodHandler:
+            self._own_handlers[name] = handler
+            self._own_capabilities |= capabilities or {}
+            self._forget()
+            return handler
+
+        return register
+
+    def notification(self, name: str) -> Callable[[Callable[[Any], Awaitable[None]]], Callable[[Any], Awaitable[None]]]:
+        """Hear a notification of the client, e.g. "notifications/roots/list_changed". The handler takes its parameters."""
+
+        def register(handler: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
+            spec = NOTIFICATIONS.get(name)
+
+            async def decoded(params: Any) -> None:
+                await handler(params if spec is None else spec.decode_params(params))
+
+            self._notification_handlers[name] = decoded
+            return handler
+
+        return register
+
+    def remove_tool(self, name: str) -> None:
+        self.catalogue.tools.remove(name)
+
+    def remove_resource(self, uri: str) -> None:
+        """Remove the resource, or the template, with this URI."""
+        (self.catalogue.templates if "{" in uri else self.catalogue.resources).remove(uri)
+
+    def remove_prompt(self, name: str) -> None:
+        self.catalogue.prompts.remove(name)
+
+    async def notify_resource_updated(self, uri: str) -> None:
+        """Tell every client that watches this resource, in either era. Never waits for a slow one."""
+        self.publisher.publish(Change(RESOURCE_UPDATED, uri))
+        await anyio.lowlevel.checkpoint()
+
+    # ------------------------------------------------------------------ running it
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Any]:
+        """Enter the lifespan, or share it when it is entered already; yields what it yielded.
+
+        Whoever entered it first leaves it last: on leaving, it waits `LEAVE_SECONDS` for the others.
+        """
+        if self._users:
+            self._users += 1
+            try:
+                yield self._lifespan_value
+            finally:
+                self._users -= 1
+                if self._users == 1 and self._users_gone is not None:
+                    self._users_gone.set()
+            return
+        self._users = 1
+        try:
+            async with AsyncExitStack() as stack:
+                if self._lifespan is not None:
+                    self._lifespan_value = await stack.enter_async_context(self._lifespan(self))
+                try:
+                    yield self._lifespan_value
+                finally:
+                    with anyio.move_on_after(LEAVE_SECONDS, shield=True):
+                        while self._users > 1:
+                            self._users_gone = anyio.Event()
+                            await self._users_gone.wait()
+        finally:
+            self._users = 0
+            self._lifespan_value = None
+
+    async def serve_channel(self, channel: Channel, *, grace: float = GRACE_SECONDS) -> None:
+        """Serve one channel until its peer is done, then finish what it asked for, within `grace` seconds.
+
+        The channel is closed by whoever opened it. Raises `ConnectionLost` when the connection broke. When this is
+        cancelled, every request on the channel is cancelled too.
+        """
+        async with self.running() as lifespan:
+            dispatch = Dispatch(self, lifespan)
+            session = Session(channel, dispatch, limits=self.limits)
+            dispatch.attach(session)
+            self._sessions.add(session)
+            try:
+                await session.run(grace=grace)
+            finally:
+                self._sessions.discard(session)
+                dispatch.detach()
+
+    def stop(self, grace: float = GRACE_SECONDS) -> None:
+        """End all sessions: what runs may finish within `grace` seconds, everything else is refused."""
+        for session in tuple(self._sessions):
+            session.stop(grace)
+
+    def run(self, transport: TransportName = "stdio", **options: Any) -> None:
+        """Serve over a transport until its client is done or the process is told to stop. Blocks.
+
+        The options are those of `mcpcore run`, e.g. `port=8000`, `grace=5.0`; `backend` chooses "trio" or "asyncio". SIGINT
+        and SIGTERM end it within `grace` seconds; after SIGINT it raises `KeyboardInterrupt`.
+        """
+        from mcpcore.serving import run_server
+
+        run_server(self, transport, **options)
+
+    async def serve(self, transport: TransportName = "stdio", **options: Any) -> None:
+        """Serve over a transport inside a program that already runs; `mcpcore.serve` is the same."""
+        await server_transport(transport)(self, **options)
+
+    def statistics(self) -> ServerStatistics:
+        return ServerStatistics(
+            sessions=len(self._sessions),
+            running=self._running,
+            requests=dict(self._requests),
+            listeners=len(self.publisher),
+            threads=self._threads.statistics(),
+        )
+
+    def session_statistics(self) -> list[SessionStatistics]:
+        """One entry for each channel that is being served."""
+        return [session.statistics() for session in self._sessions]
+
+    # ------------------------------------------------------------------ what its sessions ask of it (dispatch.Host)
+
+    def handlers(self) -> Mapping[str, MethodHandler]:
+        if self._handlers is None:
+            self._handlers = {**self.catalogue.methods(), **self._own_handlers}
+        return self._handlers
+
+    def capabilities(self) -> ServerCapabilities:
+        if self._capabilities is None:
+            found = msgspec.structs.replace(self.catalogue.capabilities(), logging={})
+            if self._own_capabilities:
+                found = msgspec.convert({**msgspec.to_builtins(found), **self._own_capabilities}, ServerCapabilities)
+            self._capabilities = found
+        return self._capabilities
+
+    def output_schema(self, params: CallToolRequestParams) -> dict[str, Any] | None:
+        tool = self.catalogue.tools.get(params.name)
+        return None if tool is None else tool.published.output_schema
+
+    def notification_handler(self, method: str) -> Callable[[Any], Awaitable[None]] | None:
+        return self._notification_handlers.get(method)
+
+    def began(self, terms: Terms) -> None:
+        if self._running >= self._max_running:
+            raise RequestError(CODE_SERVER_BUSY, f"{self._running} requests run, which is the limit; ask again later")
+        self._running += 1
+        self._requests[terms.revision] = self._requests.get(terms.revision, 0) + 1
+
+    def ended(self) -> None:
+        self._running -= 1
+
+    def _list_changed(self, kind: str) -> None:
+        self._forget()
+        self.publisher.publish(Change(LIST_CHANGED[kind]))
+
+    def _forget(self) -> None:
+        self._handlers = self._capabilities = None
+
+    def __repr__(self) -> str:
+        return f"<Server {self.info.name!r} {len(self.catalogue.tools)} tools, {len(self._sessions)} sessions>"
+
+
+def _keys_from_environment() -> list[bytes] | None:
+    text = os.environ.get("MCPCORE_STATE_KEY", "")
+    return [key.strip().encode() for key in text.split(",")] if text else None

@@ -1,0 +1,54 @@
+"""Transports by name. A transport is found when it is asked for, so an unused one costs nothing.
+
+The ones of this distribution are in a table of names, not of imports: they live above the core and use only what
+anybody's transport may use. Others announce themselves as entry points in the group "mcpcore.transports", whose
+value is a package with two modules: `server` has `serve(server, **options)`, `client` has `connect(target, **options)`.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from importlib import import_module
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from mcpcore.channel import Channel
+from mcpcore.errors import LocalProtocolError
+
+__all__ = ("Transport", "TransportName", "client_transport", "server_transport")
+
+TransportName: TypeAlias = str
+
+_OURS = {"stdio": "mcpcore_transports.stdio"}
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """A way to reach a server."""
+
+    def connect(self) -> AbstractAsyncContextManager[Channel]:
+        """Open the connection; leaving the context closes it, within a deadline, whatever the peer does.
+
+        Entered and left by one task. Raises `ConnectFailed` when it never came up.
+        """
+
+
+def server_transport(name: str) -> Callable[..., Awaitable[None]]:
+    """The `serve(server, **options)` of a transport. Raises `LocalProtocolError` for a name that nobody has."""
+    serve: Callable[..., Awaitable[None]] = import_module(f"{_package(name)}.server").serve
+    return serve
+
+
+def client_transport(name: str) -> Callable[..., Transport]:
+    """The `connect(target, **options)` of a transport. Raises `LocalProtocolError` for a name that nobody has."""
+    connect: Callable[..., Transport] = import_module(f"{_package(name)}.client").connect
+    return connect
+
+
+def _package(name: str) -> str:
+    if name in _OURS:
+        return _OURS[name]
+    from importlib.metadata import entry_points  # takes longer to import than all of the core
+
+    for entry in entry_points(group="mcpcore.transports", name=name):
+        return entry.value
+    known = ", ".join(sorted(_OURS))
+    raise LocalProtocolError(f"there is no transport {name!r}; this installation has {known}")

@@ -1,0 +1,52 @@
+"""Structured results against the schema their server published.
+
+Needs the extra `mcpcore[validation]`: an output schema may use any keyword of JSON Schema 2020-12, and a library does
+that better than we would. References to other documents are never followed.
+"""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
+
+from mcpcore.errors import LocalProtocolError, RemoteProtocolError
+
+__all__ = ("available", "validator_of")
+
+
+def available() -> bool:
+    """Whether the extra is installed."""
+    return find_spec("jsonschema") is not None
+
+
+def validator_of(name: str, schema: dict[str, Any]) -> Callable[[Any], None]:
+    """A function that raises `RemoteProtocolError` for a value that breaks the output schema of tool `name`.
+
+    Raises `RemoteProtocolError` itself for a schema that is none, `LocalProtocolError` without the extra.
+    """
+    try:
+        from jsonschema import Draft202012Validator, SchemaError, ValidationError
+        from jsonschema.validators import validator_for
+        from referencing import Registry
+        from referencing.exceptions import Unresolvable
+    except ImportError as error:
+        raise LocalProtocolError("checking results needs the extra: install mcpcore[validation]") from error
+    dialect = validator_for(schema, default=Draft202012Validator)
+    try:
+        dialect.check_schema(schema)
+    except SchemaError as error:
+        raise RemoteProtocolError(f"the output schema of tool {name!r} is not valid: {error.message}") from None
+    # An empty registry: without one, jsonschema would fetch what a $ref names.
+    validator = dialect(schema, registry=Registry())
+
+    def validate(value: Any) -> None:
+        try:
+            validator.validate(value)
+        except ValidationError as error:
+            path = error.json_path
+            raise RemoteProtocolError(f"tool {name!r} broke its own output schema at {path}: {error.message}") from None
+        except Unresolvable as error:
+            raise RemoteProtocolError(
+                f"the output schema of tool {name!r} refers to another document: {error}"
+            ) from None
+
+    return validate

@@ -1,0 +1,166 @@
+"""The client's end of stdio: start a server as a child process and talk to it."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from typing import Any
+
+import anyio
+from anyio.abc import Process
+
+from mcpcore.channel import Channel, Origin
+from mcpcore.errors import ConnectionLost
+from mcpcore.multiplex import Multiplexer
+from mcpcore_transports.framing.lines import MAX_LINE_BYTES
+from mcpcore_transports.stdio.diagnostics import Diagnostics, OwnStderr
+from mcpcore_transports.stdio.environment import SAFE_ENVIRONMENT, child_environment
+from mcpcore_transports.stdio.pipe import READ_BYTES, WRITE_DEADLINE_SECONDS, ByteStream, LinePipe
+from mcpcore_transports.stdio.processes import (
+    STDIN_CLOSE_SECONDS,
+    TERM_SECONDS,
+    command_text,
+    exit_text,
+    start_process,
+    take_down,
+)
+
+__all__ = ("EXIT_STATUS_SECONDS", "ProcessStream", "StdioTransport")
+
+EXIT_STATUS_SECONDS = 1.0
+"""How long the end of a child's output waits for its exit status and last words, for the error text alone."""
+
+WRITE_BYTES = 64 * 1024
+"""Bytes written at once; the write deadline is for each."""
+
+
+class StdioTransport:
+    """A server to be started with `command`, a program and its arguments; no shell is involved.
+
+    The child gets the variables that `inherit_env` names and those in `env`: by default nothing of ours that
+    could be a secret. It runs in a session of its own, so Ctrl+C in our terminal does not reach it. What it says
+    on stderr goes in chunks of any size to `stderr`, which must not block; by default to our own stderr, where
+    it is dropped rather than waited for. Lines longer than `max_line_bytes` are skipped and reported.
+
+    At the end the child has `stdin_close` seconds to exit by itself after its input ends, then it and what it
+    started get SIGTERM, `term` seconds, and SIGKILL. A child that leaves what we write unread for
+    `write_deadline` seconds is given up.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        inherit_env: Sequence[str] = SAFE_ENVIRONMENT,
+        stderr: Callable[[bytes], None] | None = None,
+        stdin_close: float = STDIN_CLOSE_SECONDS,
+        term: float = TERM_SECONDS,
+        write_deadline: float = WRITE_DEADLINE_SECONDS,
+        max_line_bytes: int = MAX_LINE_BYTES,
+    ) -> None:
+        self._command = tuple(command)
+        self._env = env
+        self._cwd = cwd
+        self._inherit_env = tuple(inherit_env)
+        self._stderr = stderr
+        self._stdin_close = stdin_close
+        self._term = term
+        self._write_deadline = write_deadline
+        self._max_line_bytes = max_line_bytes
+
+    def __str__(self) -> str:
+        return command_text(self._command)
+
+    def connect(self) -> AbstractAsyncContextManager[Channel]:
+        """A connection to a process of its own: started on entering, gone with its whole group on leaving.
+
+        Enter and leave it in one task, as the owner task of a connection does: there is a task group inside.
+        Raises `ConnectFailed` when the command cannot be started. After a cancellation the child is taken down
+        as well, within the same seconds.
+        """
+        return self._connect()
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[Channel]:
+        with ExitStack() as closing:
+            listener = self._stderr
+            if listener is None:
+                own = OwnStderr()
+                closing.callback(own.close)
+                listener = own.write
+            env = child_environment(self._inherit_env, self._env)
+            process = await start_process(self._command, env=env, cwd=self._cwd)
+            assert process.stderr is not None
+            diagnostics = Diagnostics(process.stderr, listener)
+            failure: Exception | None = None
+            try:
+                stream = ProcessStream(process, str(self), diagnostics, write_deadline=self._write_deadline)
+                pipe = LinePipe(stream, max_line_bytes=self._max_line_bytes)
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(diagnostics.drain)
+                    # Carried past the task group, which would wrap it: one error is what a caller can handle.
+                    try:
+                        async with Multiplexer(pipe, origin=Origin(transport="stdio")) as channel:
+                            yield channel
+                    except Exception as error:
+                        failure = error
+                    tasks.cancel_scope.cancel()
+            finally:
+                await take_down(process, diagnostics, stdin_close=self._stdin_close, term=self._term)
+            if failure is not None:
+                raise failure
+
+
+class ProcessStream(ByteStream):
+    """The stdin and stdout of `process`, whose `diagnostics` somebody else drains."""
+
+    def __init__(
+        self,
+        process: Process,
+        name: str,
+        diagnostics: Diagnostics,
+        *,
+        write_deadline: float = WRITE_DEADLINE_SECONDS,
+    ) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._process = process
+        self._name = name
+        self._diagnostics = diagnostics
+        self._stdin = process.stdin
+        self._stdout = process.stdout
+        self._deadline = write_deadline
+
+    async def read(self) -> bytes:
+        """The next bytes. A server that ends is a lost connection, whatever its exit status: the error says why."""
+        try:
+            return await self._stdout.receive(READ_BYTES)
+        except (anyio.EndOfStream, anyio.BrokenResourceError, OSError):
+            raise await self._lost() from None
+
+    async def write(self, data: bytes) -> None:
+        for start in range(0, len(data), WRITE_BYTES):
+            with anyio.move_on_after(self._deadline) as scope:
+                try:
+                    await self._stdin.send(data[start : start + WRITE_BYTES])
+                except (anyio.BrokenResourceError, OSError):
+                    raise await self._lost() from None
+            if scope.cancelled_caught:
+                raise ConnectionLost(f"the server {self._name!r} has not read for {self._deadline:g} s")
+
+    async def aclose(self) -> None:
+        await self._stdin.aclose()
+
+    async def _lost(self) -> ConnectionLost:
+        with anyio.move_on_after(EXIT_STATUS_SECONDS):
+            await self._process.wait()
+            await self._diagnostics.ended.wait()
+        words = self._diagnostics.text()
+        said = f"; the last it wrote to stderr:\n{words}" if words else "; it wrote nothing to stderr"
+        return ConnectionLost(f"the server {self._name!r} {exit_text(self._process)}{said}")
+
+
+def connect(target: Sequence[str], **options: Any) -> StdioTransport:
+    """The transport that starts the command `target` (`mcpcore.transport.client_transport` looks for this name)."""
+    return StdioTransport(target, **options)
