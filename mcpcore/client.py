@@ -14,19 +14,14 @@ from anyio.abc import TaskGroup
 from mcpcore.adaptation import adapt
 from mcpcore.answering import Answering, OnElicit, OnElicitUrl, OnLog, OnSample, Roots
 from mcpcore.cache import ResultCache
-from mcpcore.channel import Inbox
 from mcpcore.connection import Connection, EraChoice
 from mcpcore.errors import (
-    ConnectionLost,
-    DeadlineExceeded,
     LocalProtocolError,
-    MissingCapability,
-    PeerError,
     RemoteProtocolError,
 )
 from mcpcore.groups import sole_error
-from mcpcore.jsonrpc import ErrorResponse, Notification, Response
-from mcpcore.listening import Changed, Listener, changed_by
+from mcpcore.jsonrpc import Notification
+from mcpcore.listening import Listener, Listening
 from mcpcore.methods import MULTI_ROUND, REQUESTS
 from mcpcore.revisions import Era, Revision
 from mcpcore.session import SessionStatistics
@@ -58,13 +53,9 @@ from mcpcore.types import (
     ResourceTemplateReference,
     ServerCapabilities,
     SetLevelRequestParams,
-    SubscribeRequestParams,
-    SubscriptionFilter,
-    SubscriptionsListenRequestParams,
     Tool,
-    UnsubscribeRequestParams,
 )
-from mcpcore.validation import available, validator_of
+from mcpcore.validation import OutputChecks, available
 
 __all__ = ("CALL_SECONDS", "MAX_IN_FLIGHT", "MAX_PAGES", "MAX_ROUNDS", "Client", "OnProgress", "open_client")
 
@@ -92,8 +83,8 @@ class Client:
     """A server, as the program that uses it sees it.
 
     The target is a URL, a command (a list of words), a server object of this process, or a `Transport`. `async with`
-    connects and closes; `open_client` is for when these happen in different tasks. While connected, every method may be called from
-    any task.
+    connects and closes; `open_client` is for when these happen in different tasks. While connected, every method
+    may be called from any task.
 
     `timeout` (seconds) is how long any request may take. What may go wrong is told apart by type: `PeerError` is
     an error that the server sent, `ConnectionLost` a broken connection, `DeadlineExceeded` a server too slow,
@@ -124,6 +115,8 @@ class Client:
             raise LocalProtocolError("validate_output=True needs the extra: install mcpcore[validation]")
         self._validates = available() if validate_output is None else validate_output
         self._timeout = timeout
+        self._cache = ResultCache(anyio.current_time)
+        self._listening = Listening(self._cache)
         if on_log is not None and log_level is None:
             log_level = "info"
         self._answering = Answering(
@@ -133,7 +126,7 @@ class Client:
             sample_tools=sample_tools,
             on_log=on_log,
             roots=roots,
-            on_notification=self._hear,
+            on_notification=self._listening.hear,
         )
         self._make_connection = partial(
             Connection,
@@ -146,11 +139,7 @@ class Client:
         self._connection: Connection | None = None
         self._max_in_flight = max_in_flight
         self._places: anyio.Semaphore | None = None
-        self._cache = ResultCache(lambda: anyio.current_time())
-        self._checks: dict[str, Callable[[Any], None] | None] = {}
-        self._schemas: dict[str, dict[str, Any]] = {}
-        self._listeners: set[Listener] = set()
-        self._watched: dict[str, int] = {}
+        self._checks = OutputChecks()
         self._contained: AbstractAsyncContextManager[None] | None = None
 
     # ------------------------------------------------------------------ connecting
@@ -193,8 +182,7 @@ class Client:
         """Close the connection and wait until it is gone, within a deadline. From any task; twice does nothing."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            for listener in tuple(self._listeners):
-                listener.end()
+            self._listening.end()
             await connection.aclose()
 
     # ------------------------------------------------------------------ what was agreed on
@@ -226,8 +214,7 @@ class Client:
     async def list_tools(self) -> list[Tool]:
         """All tools, from all pages."""
         tools: list[Tool] = await self._list("tools/list", "tools")
-        self._schemas = {tool.name: tool.output_schema for tool in tools if tool.output_schema is not None}
-        self._checks.clear()
+        self._checks.learn(tools)
         return tools
 
     async def list_resources(self) -> list[Resource]:
@@ -255,8 +242,8 @@ class Client:
         """
         params = CallToolRequestParams(name=name, arguments=msgspec.to_builtins(arguments or {}), meta=meta)
         result: CallToolResult = await self.request("tools/call", params, on_progress=on_progress, timeout=timeout)
-        if self._validates and name in self._schemas and not result.is_error:
-            self._check(name, result)
+        if self._validates:
+            self._checks.check(name, result)
         return result
 
     async def read_resource(
@@ -350,24 +337,18 @@ class Client:
         resources: bool | Iterable[str] = False,
         timeout: float | None = None,
     ) -> AsyncIterator[Listener]:
-        """Hear of changes while the context lasts: `tools`, `prompts`, the list of `resources` (True), or the resources with
-        these URIs. Yields an async iterator of `Changed`.
+        """Hear of changes while the context lasts: of the lists of `tools`, `prompts` or `resources` (True), or of
+        the resources with the given URIs. Yields an async iterator of `Changed`.
 
         What changed before it was entered, or while a connection was down, is not told: read again after entering.
         Raises `MissingCapability` when the server does not tell what is asked for.
         """
         uris = frozenset(() if isinstance(resources, bool) else resources)
-        lists = {"tools": tools, "prompts": prompts, "resources": resources is True}
-        wanted = frozenset(kind for kind, yes in lists.items() if yes)
-        self._require(wanted, uris)
-        listener = Listener(lists=wanted, uris=uris)
-        opening = self._listen_modern if self.revision.era is Era.MODERN else self._listen_legacy
-        async with opening(listener, wanted, uris, self._timeout if timeout is None else timeout):
-            self._listeners.add(listener)
-            try:
-                yield listener
-            finally:
-                self._listeners.discard(listener)
+        kinds = {"tools": tools, "prompts": prompts, "resources": resources is True}
+        lists = frozenset(kind for kind, wanted in kinds.items() if wanted)
+        seconds = self._timeout if timeout is None else timeout
+        async with self._listening.listen(self._live(), lists, uris, seconds) as listener:
+            yield listener
 
     # ------------------------------------------------------------------ inside
 
@@ -440,135 +421,6 @@ class Client:
                 raise RemoteProtocolError(f"the server's cursors of {method} go round in a circle")
             seen.add(cursor)
         raise RemoteProtocolError(f"{method} has more than {MAX_PAGES} pages")
-
-    def _check(self, name: str, result: CallToolResult) -> None:
-        if name not in self._checks:
-            self._checks[name] = validator_of(name, self._schemas[name])
-        if result.structured_content is msgspec.UNSET:
-            raise RemoteProtocolError(f"tool {name!r} has an output schema but returned no structuredContent")
-        check = self._checks[name]
-        assert check is not None
-        check(result.structured_content)
-
-    def _hear(self, notification: Notification) -> None:
-        try:
-            change = changed_by(notification)
-        except RemoteProtocolError:
-            return  # a garbled announcement announces nothing
-        if change is None:
-            return
-        self._forget(change)
-        for listener in tuple(self._listeners):
-            listener.offer(change)
-
-    def _forget(self, change: Changed) -> None:
-        if change.kind == "resource":
-            self._cache.forget("resources/read", change.uri)
-        else:
-            self._cache.forget(f"{change.kind}/list")
-            if change.kind == "resources":
-                self._cache.forget("resources/templates/list")
-
-    def _require(self, lists: frozenset[str], uris: frozenset[str]) -> None:
-        offered = self.capabilities
-        for kind in sorted(lists):
-            feature = getattr(offered, kind)
-            if feature is None or not feature.list_changed:
-                raise MissingCapability(
-                    f"the server does not tell when its {kind} change", {kind: {"listChanged": True}}
-                )
-        if uris and (offered.resources is None or not offered.resources.subscribe):
-            raise MissingCapability(
-                "the server does not tell when a resource changes", {"resources": {"subscribe": True}}
-            )
-
-    @asynccontextmanager
-    async def _listen_legacy(
-        self, listener: Listener, lists: frozenset[str], uris: frozenset[str], timeout: float
-    ) -> AsyncIterator[None]:
-        """Every list change comes by itself; resources are subscribed to one by one, once for all listeners."""
-        connection = self._live()
-        session = connection.session
-        lost = partial(_end_listener, listener)
-        session.when_ending.add(lost)
-        mine: list[str] = []
-        try:
-            for uri in sorted(uris):
-                self._watched[uri] = self._watched.get(uri, 0) + 1
-                mine.append(uri)
-                if self._watched[uri] == 1:
-                    await self.request("resources/subscribe", SubscribeRequestParams(uri=uri), timeout=timeout)
-            yield
-        finally:
-            session.when_ending.discard(lost)
-            for uri in mine:
-                self._watched[uri] -= 1
-                if self._watched[uri] == 0:
-                    del self._watched[uri]
-                    with anyio.move_on_after(_UNSUBSCRIBE_SECONDS, shield=True):
-                        try:
-                            params = UnsubscribeRequestParams(uri=uri)
-                            await session.request("resources/unsubscribe", params, timeout=_UNSUBSCRIBE_SECONDS)
-                        except (ConnectionLost, DeadlineExceeded, PeerError):
-                            break  # the subscription ends with the session, which is what is left of it
-
-    @asynccontextmanager
-    async def _listen_modern(
-        self, listener: Listener, lists: frozenset[str], uris: frozenset[str], timeout: float
-    ) -> AsyncIterator[None]:
-        connection = self._live()
-        session, agreement = connection.session, connection.agreement
-        wanted = SubscriptionFilter(
-            tools_list_changed=("tools" in lists) or None,
-            prompts_list_changed=("prompts" in lists) or None,
-            resources_list_changed=("resources" in lists) or None,
-            resource_subscriptions=sorted(uris) or None,
-        )
-        params = SubscriptionsListenRequestParams(notifications=wanted, meta=agreement.meta)
-        inbox = await session.open("subscriptions/listen", params, id=session.next_id())
-        try:
-            with anyio.move_on_after(timeout) as scope:
-                message = (await inbox.receive()).message
-            if scope.cancelled_caught:
-                raise DeadlineExceeded(f"subscriptions/listen was not acknowledged within {timeout:g} s")
-            if isinstance(message, ErrorResponse):
-                raise PeerError(message.error.code, message.error.message)
-            session.start_soon(self._follow, inbox, listener)
-            yield
-        finally:
-            session.close_inbox(inbox)
-
-    async def _follow(self, inbox: Inbox, listener: Listener) -> None:
-        """Pass on what one subscription brings, until it ends."""
-        try:
-            while True:
-                message = (await inbox.receive()).message
-                if isinstance(message, Response | ErrorResponse):
-                    listener.end()
-                    return
-                if isinstance(message, Notification):
-                    self._hear_for(message, listener)
-        except ConnectionLost as lost:
-            listener.end(lost)
-        except anyio.ClosedResourceError:
-            listener.end()
-
-    def _hear_for(self, notification: Notification, listener: Listener) -> None:
-        try:
-            change = changed_by(notification)
-        except RemoteProtocolError:
-            return  # a garbled announcement announces nothing
-        if change is not None:
-            self._forget(change)
-            listener.offer(change)
-
-
-_UNSUBSCRIBE_SECONDS = 5.0
-"""How long leaving a `listen` waits for the server to confirm."""
-
-
-def _end_listener(listener: Listener) -> None:
-    listener.end(ConnectionLost("the connection ended while listening"))
 
 
 async def open_client(target: Any, tasks: TaskGroup, **options: Any) -> Client:

@@ -11,12 +11,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-import anyio
 import msgspec
 
 from mcpcore.adaptation import adapt, complete
 from mcpcore.asking import Asker, RoundAsker, Suspended, WireAsker, is_suspension
-from mcpcore.changes import LIST_CHANGED, Change, Publisher, Subscriber
+from mcpcore.changes import Publisher
 from mcpcore.channel import Origin
 from mcpcore.context import Context
 from mcpcore.eras import Terms, era_of
@@ -34,11 +33,11 @@ from mcpcore.errors import (
 )
 from mcpcore.jsonrpc import Notification
 from mcpcore.methods import MULTI_ROUND, REQUESTS, Method
+from mcpcore.middleware import Inbound, MethodHandler, Outbound, OutboundAsker, Outgoing, inward, outward
 from mcpcore.revisions import HANDSHAKE_REVISIONS, MODERN_REVISIONS, Era, Revision
 from mcpcore.sealing import StateRejected, StateSealer, binding_of
 from mcpcore.session import Call, Role, Session
 from mcpcore.types import (
-    META_SUBSCRIPTION_ID,
     ClientCapabilities,
     DiscoverResult,
     EmptyResult,
@@ -50,49 +49,13 @@ from mcpcore.types import (
     LoggingLevel,
     RequestParams,
     ServerCapabilities,
-    SubscriptionFilter,
-    SubscriptionsAcknowledgedNotificationParams,
-    SubscriptionsListenRequestParams,
-    SubscriptionsListenResult,
 )
+from mcpcore.watching import Watching
 
-__all__ = (
-    "MAX_NOTICES",
-    "MAX_SUBSCRIPTIONS",
-    "Dispatch",
-    "ExtensionParams",
-    "Host",
-    "Inbound",
-    "MethodHandler",
-    "Next",
-    "Outbound",
-    "Outgoing",
-)
-
-MAX_SUBSCRIPTIONS = 1000
-"""Resource URIs that one session or one listen may watch."""
+__all__ = ("MAX_NOTICES", "Dispatch", "ExtensionParams", "Host")
 
 MAX_NOTICES = 100
 """Notifications of the client that wait for the application's handler; older ones are dropped beyond it."""
-
-MethodHandler = Callable[[Context, Any], Awaitable[Any]]
-"""Answers one method: context and typed parameters in, result struct or dict out."""
-
-Next = Callable[[Context], Awaitable[Any]]
-Inbound = Callable[[Context, Next], Awaitable[Any]]
-"""Middleware around every request: it may look at `context.params`, change the result, or raise `RequestError`."""
-
-
-class Outgoing(msgspec.Struct, frozen=True):
-    """What a handler is about to send: a notification, or a question to the client."""
-
-    method: str
-    params: Any
-    context: Context
-
-
-Outbound = Callable[[Outgoing, Callable[[Outgoing], Awaitable[Any]]], Awaitable[Any]]
-"""Middleware around everything a handler sends before its result."""
 
 logger = logging.getLogger("mcpcore.dispatch")
 
@@ -137,18 +100,20 @@ class Dispatch(Role):
         self._lifespan = lifespan
         self._handshake = Handshake(host.log_level)
         self._session: Session | None = None
-        self._subscriber: Subscriber | None = None
+        self._watching: Watching | None = None
         self._notices: deque[tuple[Callable[[Any], Awaitable[None]], Any]] = deque(maxlen=MAX_NOTICES)
-        self._pumping = self._noticing = False
+        self._noticing = False
         self._info = msgspec.to_builtins(host.info)
 
     def attach(self, session: Session) -> None:
+        """Say which session this answers for; before it runs."""
         self._session = session
+        self._watching = Watching(self._host.publisher, self._host.capabilities, session)
 
     def detach(self) -> None:
-        """The session is over: no more changes are sent to it."""
-        if self._subscriber is not None:
-            self._host.publisher.unsubscribe(self._subscriber)
+        """The session is over: nothing is sent to it any more."""
+        if self._watching is not None:
+            self._watching.close()
 
     def is_stream(self, method: str) -> bool:
         return method == "subscriptions/listen"
@@ -187,7 +152,8 @@ class Dispatch(Role):
     def hear(self, notification: Notification, origin: Origin | None) -> None:
         if notification.method == "notifications/initialized":
             self._handshake.initialized()
-            self._follow_lists()
+            if self._watching is not None:
+                self._watching.follow()
         handler = self._host.notification_handler(notification.method)
         if handler is not None and self._session is not None:
             self._notices.append((handler, notification.params))
@@ -206,7 +172,9 @@ class Dispatch(Role):
         own = self._host.handlers().get(method)
         if own is not None:
             return own
-        return {"server/discover": self._discover, "subscriptions/listen": self._listen}.get(method)
+        if method == "server/discover":
+            return self._discover
+        return self._watching.listen if method == "subscriptions/listen" and self._watching is not None else None
 
     def _legacy_handler(self, method: str) -> tuple[Terms, MethodHandler | None]:
         if method == "ping":
@@ -218,10 +186,14 @@ class Dispatch(Role):
         own = self._host.handlers().get(method)
         if own is not None:
             return terms, own
-        builtin: dict[str, MethodHandler] = {"logging/setLevel": self._set_level}
-        if self._host.capabilities().resources is not None:
-            builtin |= {"resources/subscribe": self._subscribe, "resources/unsubscribe": self._unsubscribe}
-        return terms, builtin.get(method)
+        if method == "logging/setLevel":
+            return terms, self._set_level
+        if self._watching is not None and self._host.capabilities().resources is not None:
+            if method == "resources/subscribe":
+                return terms, self._watching.subscribe
+            if method == "resources/unsubscribe":
+                return terms, self._watching.unsubscribe
+        return terms, None
 
     async def _run(self, call: Call, params: Any, terms: Terms, handler: MethodHandler) -> Any:
         modern = terms.revision.era is Era.MODERN
@@ -240,14 +212,15 @@ class Dispatch(Role):
                 call,
                 params,
                 terms,
-                asker=_OutboundAsker(asker, self._host.outbound, context),
-                notify=lambda method, params: _outward(
+                asker=OutboundAsker(asker, self._host.outbound, context),
+                notify=lambda method, params: outward(
                     self._host.outbound, Outgoing(method, params, context), lambda o: notify(o.method, o.params)
                 ),
                 lifespan=self._lifespan,
             )
         try:
-            result = await self._through(context, handler)
+            inbound = self._host.inbound
+            result = await (inward(inbound, context, handler) if inbound else handler(context, params))
         except Suspended:
             result = self._ask_back(call, params, rounds)
         except BaseExceptionGroup as group:
@@ -266,17 +239,6 @@ class Dispatch(Role):
             result = {"resultType": "complete", **result} if modern else result
         schema = self._host.output_schema(params) if call.method == "tools/call" else None
         return complete(result, terms.revision, server_info=self._info, output_schema=schema)
-
-    async def _through(self, context: Context, handler: MethodHandler) -> Any:
-        async def innermost(context: Context) -> Any:
-            return await handler(context, context.params)
-
-        if not self._host.inbound:
-            return await handler(context, context.params)
-        chain: Next = innermost
-        for middleware in reversed(self._host.inbound):
-            chain = partial(_call_inbound, middleware, chain)
-        return await chain(context)
 
     async def _notify(self, call: Call, revision: Revision, method: str, params: Any) -> bool:
         return await call.notify(method, adapt(params, revision))
@@ -332,86 +294,6 @@ class Dispatch(Role):
         self._handshake.set_level(params.level)
         return EmptyResult()
 
-    async def _subscribe(self, context: Context, params: Any) -> EmptyResult:
-        subscriber = self._follow_lists()
-        if len(subscriber.uris) >= MAX_SUBSCRIPTIONS and params.uri not in subscriber.uris:
-            raise InvalidParams(f"{MAX_SUBSCRIPTIONS} resources are watched, which is the limit; unsubscribe first")
-        subscriber.uris.add(params.uri)
-        return EmptyResult()
-
-    async def _unsubscribe(self, context: Context, params: Any) -> EmptyResult:
-        self._follow_lists().uris.discard(params.uri)
-        return EmptyResult()
-
-    async def _listen(self, context: Context, params: SubscriptionsListenRequestParams) -> SubscriptionsListenResult:
-        """Send the changes the client asked for until it, or the server, ends the subscription."""
-        session = self._session
-        assert session is not None
-        honoured = _honoured(params.notifications, self._host.capabilities())
-        meta = {META_SUBSCRIPTION_ID: context.request_id}
-        changed = anyio.Event()
-
-        def wake() -> None:
-            changed.set()
-
-        lists = {
-            LIST_CHANGED[kind]
-            for kind, wanted in (
-                ("tools", honoured.tools_list_changed),
-                ("prompts", honoured.prompts_list_changed),
-                ("resources", honoured.resources_list_changed),
-            )
-            if wanted
-        }
-        subscriber = Subscriber(lists, set(honoured.resource_subscriptions or ()), wake)
-        self._host.publisher.subscribe(subscriber)
-        session.when_ending.add(wake)
-        try:
-            acknowledged = SubscriptionsAcknowledgedNotificationParams(notifications=honoured, meta=meta)
-            await context.send("notifications/subscriptions/acknowledged", acknowledged)
-            while not session.ending:
-                await changed.wait()
-                changed = anyio.Event()
-                for change in subscriber.take():
-                    await context.send(change.method, change.params(meta))
-            return SubscriptionsListenResult(meta=meta)
-        finally:
-            session.when_ending.discard(wake)
-            self._host.publisher.unsubscribe(subscriber)
-
-    # ------------------------------------------------------------------ what a handshake session is sent unasked
-
-    def _follow_lists(self) -> Subscriber:
-        """The changes that a handshake session gets: every list from the start, resources as it subscribes."""
-        if self._subscriber is None:
-            self._subscriber = Subscriber(set(LIST_CHANGED.values()), set(), self._wake_pump)
-            self._host.publisher.subscribe(self._subscriber)
-        return self._subscriber
-
-    def _wake_pump(self) -> None:
-        # A task only while there is something to send: an idle session has none.
-        if not self._pumping and self._session is not None:
-            self._pumping = True
-            self._session.start_soon(self._pump)
-
-    async def _pump(self) -> None:
-        assert self._session is not None
-        assert self._subscriber is not None
-        try:
-            while changes := self._subscriber.take():
-                for change in changes:
-                    if self._declared(change):
-                        await self._session.notify(change.method, change.params())
-        finally:
-            self._pumping = False
-
-    def _declared(self, change: Change) -> bool:
-        capabilities = self._host.capabilities()
-        return {
-            LIST_CHANGED["tools"]: capabilities.tools,
-            LIST_CHANGED["prompts"]: capabilities.prompts,
-        }.get(change.method, capabilities.resources) is not None
-
     async def _notice(self) -> None:
         try:
             while self._notices:
@@ -436,34 +318,6 @@ class _Mute(Asker):
 
     async def once(self, name: str, fn: Callable[[], Awaitable[Any]]) -> Any:
         return await fn()
-
-
-class _OutboundAsker(Asker):
-    def __init__(self, asker: Asker, outbound: list[Outbound], context: Context) -> None:
-        self._asker = asker
-        self._outbound = outbound
-        self._context = context
-
-    async def ask(self, method: str, params: Any) -> Any:
-        outgoing = Outgoing(method, params, self._context)
-        return await _outward(self._outbound, outgoing, lambda o: self._asker.ask(o.method, o.params))
-
-    async def once(self, name: str, fn: Callable[[], Awaitable[Any]]) -> Any:
-        return await self._asker.once(name, fn)
-
-
-async def _call_inbound(middleware: Inbound, chain: Next, context: Context) -> Any:
-    return await middleware(context, chain)
-
-
-async def _outward(outbound: list[Outbound], outgoing: Outgoing, send: Callable[[Outgoing], Awaitable[Any]]) -> Any:
-    for middleware in reversed(outbound):
-        send = partial(_call_outbound, middleware, send)
-    return await send(outgoing)
-
-
-async def _call_outbound(middleware: Outbound, chain: Callable[[Outgoing], Awaitable[Any]], outgoing: Outgoing) -> Any:
-    return await middleware(outgoing, chain)
 
 
 def _no_handshake() -> RemoteProtocolError:
@@ -508,15 +362,3 @@ def _binding(call: Call, params: Any) -> bytes:
     subject = (params.uri,) if call.method == "resources/read" else (params.name, params.arguments)
     digest = arguments_digest(*subject)
     return binding_of(method=call.method, params_digest=digest, principal=call.origin.principal)
-
-
-def _honoured(wanted: SubscriptionFilter, capabilities: ServerCapabilities) -> SubscriptionFilter:
-    uris = wanted.resource_subscriptions
-    if uris is not None and len(uris) > MAX_SUBSCRIPTIONS:
-        raise InvalidParams(f"one listen watches at most {MAX_SUBSCRIPTIONS} resources, not {len(uris)}")
-    return SubscriptionFilter(
-        tools_list_changed=(wanted.tools_list_changed and capabilities.tools is not None) or None,
-        prompts_list_changed=(wanted.prompts_list_changed and capabilities.prompts is not None) or None,
-        resources_list_changed=(wanted.resources_list_changed and capabilities.resources is not None) or None,
-        resource_subscriptions=uris if capabilities.resources is not None else None,
-    )

@@ -1,17 +1,33 @@
 """Changes on a server, as a client hears them: one stream of them, in either era."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Literal
 
 import anyio
 import msgspec
 
+from mcpcore.cache import ResultCache
 from mcpcore.changes import LIST_CHANGED, RESOURCE_UPDATED
-from mcpcore.errors import ConnectionLost
-from mcpcore.jsonrpc import Notification
+from mcpcore.channel import Inbox
+from mcpcore.connection import Connection
+from mcpcore.errors import ConnectionLost, DeadlineExceeded, MissingCapability, PeerError, RemoteProtocolError
+from mcpcore.jsonrpc import ErrorResponse, Notification, Response
 from mcpcore.methods import NOTIFICATIONS
+from mcpcore.revisions import Era
+from mcpcore.types import (
+    ServerCapabilities,
+    SubscribeRequestParams,
+    SubscriptionFilter,
+    SubscriptionsListenRequestParams,
+    UnsubscribeRequestParams,
+)
 
-__all__ = ("Changed", "Listener", "changed_by")
+__all__ = ("UNSUBSCRIBE_SECONDS", "Changed", "Listener", "Listening", "changed_by")
+
+UNSUBSCRIBE_SECONDS = 5.0
+"""How long leaving a `listen` waits for a server of the handshake era to confirm."""
 
 
 class Changed(msgspec.Struct, frozen=True):
@@ -32,7 +48,7 @@ _KINDS: dict[str, Literal["tools", "prompts", "resources"]] = {
 
 
 def changed_by(notification: Notification) -> Changed | None:
-    """What a notification says has changed; None for one that says nothing of the kind. Raises `RemoteProtocolError`."""
+    """What a notification says has changed; None for one about something else. Raises `RemoteProtocolError`."""
     if notification.method in _KINDS:
         return Changed(_KINDS[notification.method])
     if notification.method == RESOURCE_UPDATED:
@@ -84,3 +100,133 @@ class Listener:
         if self._arrived is not None:
             self._arrived.set()
             self._arrived = None
+
+
+class Listening:
+    """All listeners of one client, and the cache that changes make out of date."""
+
+    def __init__(self, cache: ResultCache) -> None:
+        self._cache = cache
+        self._listeners: set[Listener] = set()
+        self._watched: dict[str, int] = {}
+
+    def hear(self, notification: Notification) -> None:
+        """A notification that came unasked, as all of them do in the handshake era."""
+        for listener in (None, *self._listeners):
+            self._pass(notification, listener)
+
+    def end(self) -> None:
+        """The client is closed: every listener ends."""
+        for listener in tuple(self._listeners):
+            listener.end()
+
+    @asynccontextmanager
+    async def listen(
+        self, connection: Connection, lists: frozenset[str], uris: frozenset[str], timeout: float
+    ) -> AsyncIterator[Listener]:
+        """See `Client.listen`; `timeout` is for each request that it takes."""
+        _require(connection.agreement.capabilities, lists, uris)
+        listener = Listener(lists=lists, uris=uris)
+        modern = connection.agreement.revision.era is Era.MODERN
+        async with (self._stateless if modern else self._handshake)(connection, listener, lists, uris, timeout):
+            self._listeners.add(listener)
+            try:
+                yield listener
+            finally:
+                self._listeners.discard(listener)
+
+    @asynccontextmanager
+    async def _handshake(
+        self, connection: Connection, listener: Listener, lists: frozenset[str], uris: frozenset[str], timeout: float
+    ) -> AsyncIterator[None]:
+        """List changes come by themselves; resources are subscribed to one by one, once for all listeners."""
+        session = connection.session
+        lost = partial(listener.end, ConnectionLost("the connection ended while listening"))
+        session.when_ending.add(lost)
+        mine: list[str] = []
+        try:
+            for uri in sorted(uris):
+                self._watched[uri] = self._watched.get(uri, 0) + 1
+                mine.append(uri)
+                if self._watched[uri] == 1:
+                    await session.request("resources/subscribe", SubscribeRequestParams(uri=uri), timeout=timeout)
+            yield
+        finally:
+            session.when_ending.discard(lost)
+            with anyio.move_on_after(UNSUBSCRIBE_SECONDS, shield=True):
+                for uri in mine:
+                    self._watched[uri] -= 1
+                    if self._watched[uri]:
+                        continue
+                    del self._watched[uri]
+                    try:
+                        params = UnsubscribeRequestParams(uri=uri)
+                        await session.request("resources/unsubscribe", params, timeout=UNSUBSCRIBE_SECONDS)
+                    except (ConnectionLost, DeadlineExceeded, PeerError):
+                        continue  # a subscription nobody reads ends with the session at the latest
+
+    @asynccontextmanager
+    async def _stateless(
+        self, connection: Connection, listener: Listener, lists: frozenset[str], uris: frozenset[str], timeout: float
+    ) -> AsyncIterator[None]:
+        """One open request, whose first answer says what the server agreed to send."""
+        session = connection.session
+        wanted = SubscriptionFilter(
+            tools_list_changed=("tools" in lists) or None,
+            prompts_list_changed=("prompts" in lists) or None,
+            resources_list_changed=("resources" in lists) or None,
+            resource_subscriptions=sorted(uris) or None,
+        )
+        params = SubscriptionsListenRequestParams(notifications=wanted, meta=connection.agreement.meta)
+        inbox = await session.open("subscriptions/listen", params, id=session.next_id())
+        try:
+            with anyio.move_on_after(timeout) as scope:
+                message = (await inbox.receive()).message
+            if scope.cancelled_caught:
+                raise DeadlineExceeded(f"subscriptions/listen was not acknowledged within {timeout:g} s")
+            if isinstance(message, ErrorResponse):
+                raise PeerError(message.error.code, message.error.message)
+            session.start_soon(self._follow, inbox, listener)
+            yield
+        finally:
+            session.close_inbox(inbox)
+
+    async def _follow(self, inbox: Inbox, listener: Listener) -> None:
+        """Pass on what one subscription brings, until it ends."""
+        try:
+            while True:
+                message = (await inbox.receive()).message
+                if isinstance(message, Response | ErrorResponse):
+                    listener.end()
+                    return
+                if isinstance(message, Notification):
+                    self._pass(message, listener)
+        except ConnectionLost as lost:
+            listener.end(lost)
+        except anyio.ClosedResourceError:
+            listener.end()
+
+    def _pass(self, notification: Notification, listener: Listener | None) -> None:
+        try:
+            change = changed_by(notification)
+        except RemoteProtocolError:
+            return  # a garbled announcement announces nothing
+        if change is None:
+            return
+        if change.kind == "resource":
+            self._cache.forget("resources/read", change.uri)
+        else:
+            self._cache.forget(f"{change.kind}/list")
+            if change.kind == "resources":
+                self._cache.forget("resources/templates/list")
+        if listener is not None:
+            listener.offer(change)
+
+
+def _require(offered: ServerCapabilities, lists: frozenset[str], uris: frozenset[str]) -> None:
+    for kind in sorted(lists):
+        feature = getattr(offered, kind)
+        if feature is None or not feature.list_changed:
+            raise MissingCapability(f"the server does not tell when its {kind} change", {kind: {"listChanged": True}})
+    if uris and (offered.resources is None or not offered.resources.subscribe):
+        raise MissingCapability("the server does not tell when a resource changes", {"resources": {"subscribe": True}})

@@ -14,10 +14,11 @@ from mcpcore.catalogue import Catalogue, ServedCompletion, ServedPrompt, ServedR
 from mcpcore.catalogue.catalogue import PAGE_SIZE
 from mcpcore.changes import LIST_CHANGED, RESOURCE_UPDATED, Change, Publisher
 from mcpcore.channel import Channel
-from mcpcore.dispatch import Dispatch, Inbound, MethodHandler, Outbound
+from mcpcore.dispatch import Dispatch
 from mcpcore.eras import ALL_ERAS, Terms
 from mcpcore.errors import CODE_SERVER_BUSY, LocalProtocolError, RequestError
 from mcpcore.methods import NOTIFICATIONS
+from mcpcore.middleware import Inbound, MethodHandler, Outbound
 from mcpcore.revisions import Era
 from mcpcore.sealing import StateSealer
 from mcpcore.session import Limits, Session, SessionStatistics
@@ -68,8 +69,8 @@ class Server:
     every handler, and it is entered once however many channels are served.
 
     `state_keys` seal what a 2026-07-28 client carries between rounds: give all workers the same ones, newest first
-    (or set MCPCORE_STATE_KEY, comma-separated). `inbound` middleware surrounds every request, `outbound` everything that a
-    handler sends before its result.
+    (or set MCPCORE_STATE_KEY, comma-separated). `inbound` middleware surrounds every request, `outbound` everything
+    that a handler sends before its result.
     """
 
     def __init__(
@@ -253,9 +254,10 @@ class Server:
     ) -> Callable[[MethodHandler], MethodHandler]:
         """Answer a method yourself: the layer for those who bring their own catalogue, schemas or extension.
 
-        The handler takes a `Context` and the method's parameter struct (`ExtensionParams` for a method that the protocol
-        does not have), and returns its result struct, or a dict that is sent as it is. It replaces the
-        catalogue's handler of that method. `capabilities` are declared on its behalf, as `ServerCapabilities` has them.
+        The handler takes a `Context` and the method's parameter struct (`ExtensionParams` for a method that the
+        protocol does not have), and returns its result struct, or a dict that is sent as it is. It replaces the
+        catalogue's handler of that method. `capabilities` are declared on its behalf, as `ServerCapabilities` has
+        them.
         """
 
         def register(handler: MethodHandler) -> MethodHandler:
@@ -267,7 +269,8 @@ class Server:
         return register
 
     def notification(self, name: str) -> Callable[[Callable[[Any], Awaitable[None]]], Callable[[Any], Awaitable[None]]]:
-        """Hear a notification of the client, e.g. "notifications/roots/list_changed". The handler takes its parameters."""
+        """Hear a notification of the client, e.g. "notifications/roots/list_changed", whose handler takes its
+        parameters."""
 
         def register(handler: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
             spec = NOTIFICATIONS.get(name)
@@ -353,8 +356,8 @@ class Server:
     def run(self, transport: TransportName = "stdio", **options: Any) -> None:
         """Serve over a transport until its client is done or the process is told to stop. Blocks.
 
-        The options are those of `mcpcore run`, e.g. `port=8000`, `grace=5.0`; `backend` chooses "trio" or "asyncio". SIGINT
-        and SIGTERM end it within `grace` seconds; after SIGINT it raises `KeyboardInterrupt`.
+        The options are those of `mcpcore run`, e.g. `grace=5.0`; `backend` chooses "trio" or "asyncio". SIGINT and
+        SIGTERM end it within `grace` seconds; after SIGINT it raises `KeyboardInterrupt`.
         """
         from mcpcore.serving import run_server
 

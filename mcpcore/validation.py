@@ -4,13 +4,16 @@ Needs the extra `mcpcore[validation]`: an output schema may use any keyword of J
 that better than we would. References to other documents are never followed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from typing import Any
 
-from mcpcore.errors import LocalProtocolError, RemoteProtocolError
+import msgspec
 
-__all__ = ("available", "validator_of")
+from mcpcore.errors import LocalProtocolError, RemoteProtocolError
+from mcpcore.types import CallToolResult, Tool
+
+__all__ = ("OutputChecks", "available", "validator_of")
 
 
 def available() -> bool:
@@ -50,3 +53,29 @@ def validator_of(name: str, schema: dict[str, Any]) -> Callable[[Any], None]:
             ) from None
 
     return validate
+
+
+class OutputChecks:
+    """The output schemas of one server's tools, compiled when they are first needed."""
+
+    def __init__(self) -> None:
+        self._schemas: dict[str, dict[str, Any]] = {}
+        self._compiled: dict[str, Callable[[Any], None]] = {}
+
+    def learn(self, tools: Iterable[Tool]) -> None:
+        """Take the schemas of a complete list of tools; what was known before is forgotten."""
+        self._schemas = {tool.name: tool.output_schema for tool in tools if tool.output_schema is not None}
+        self._compiled.clear()
+
+    def check(self, name: str, result: CallToolResult) -> None:
+        """Raises `RemoteProtocolError` when a result is not what its tool was listed with.
+
+        A tool that was never listed, and one that reports a failure, are not checked.
+        """
+        if name not in self._schemas or result.is_error:
+            return
+        if result.structured_content is msgspec.UNSET:
+            raise RemoteProtocolError(f"tool {name!r} has an output schema but returned no structuredContent")
+        if name not in self._compiled:
+            self._compiled[name] = validator_of(name, self._schemas[name])
+        self._compiled[name](result.structured_content)

@@ -86,7 +86,7 @@ class Rounds:
         forgotten = self._state.answers.keys() - self._used
         if forgotten:
             raise LocalProtocolError(
-                f"this run asked {sorted(self.questions)} without asking {sorted(forgotten)} again, which an earlier run "
+                f"this run asked {sorted(self.questions)} without asking {sorted(forgotten)} again, as an earlier run "
                 "of the same request did; build each question from the arguments and earlier answers alone, and wrap "
                 "what changes from run to run in ctx.once()"
             )

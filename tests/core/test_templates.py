@@ -267,6 +267,8 @@ def test_bad_templates_say_where(template: str, character: int) -> None:
         ("x{/a,b}", "x", {}),
         ("x{/a,b}", "x/1/", {"a": "1", "b": ""}),
         ("x{/a,b}", "x/1/2/3", None),
+        ("x{/a,b}/y!", "x/1/y!", {"a": "1"}),
+        ("x{/a}/y!", "x/y!", {}),
         ("x{/a}", "x/", {"a": ""}),
         ("x{.a}", "x.tar.gz", {"a": "tar.gz"}),
         ("x{.a,b}", "x.tar.gz", {"a": "tar", "b": "gz"}),

@@ -178,7 +178,7 @@ async def test_exceptions_arrive_unchanged(error: BaseException) -> None:
 
 async def test_stop_iteration_becomes_a_runtime_error() -> None:
     error = StopIteration(1)
-    with pytest.raises(RuntimeError, match="raised StopIteration") as raised:
+    with pytest.raises(RuntimeError, match="the function raised StopIteration in its thread") as raised:
         await ThreadLimiter().run(fail_with, error)
     assert raised.value.__cause__ is error
 
