@@ -10,7 +10,7 @@ from mcpcore import types as mcp
 from mcpcore.errors import CODE_INVALID_PARAMS, RemoteProtocolError
 from mcpcore.methods import CACHEABLE, MULTI_ROUND, NOTIFICATIONS, REQUESTS, Method, decode_input_responses
 from mcpcore.revisions import REVISIONS, Era, Revision
-from tests.core.schemas import definitions
+from core.schemas import definitions
 
 METHODS = {**REQUESTS, **NOTIFICATIONS}
 DEEP = b'{"_meta":{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}}"

@@ -16,8 +16,8 @@ from mcpcore.methods import NOTIFICATIONS, REQUESTS
 from mcpcore.revisions import LATEST, REVISIONS, Era, Revision
 from mcpcore.types.base import Model
 from mcpcore.types.shapes import wire_decoder
-from tests.core.payloads import instances
-from tests.core.schemas import definitions, examples, message_definition, validate
+from core.payloads import instances
+from core.schemas import definitions, examples, message_definition, validate
 
 # Values of each type.
 EXAMPLES = 300 if os.environ.get("MCPCORE_SWEEP") else 10

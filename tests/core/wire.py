@@ -18,7 +18,7 @@ from mcpcore.multiplex import Multiplexer, Oversize, Pipe
 from mcpcore.revisions import LATEST, Era, Revision
 from mcpcore.server import Server
 from mcpcore.types import META_CLIENT_CAPABILITIES, META_LOG_LEVEL, META_PROTOCOL_VERSION
-from tests.core.schemas import definitions, message_definition, validate
+from core.schemas import definitions, message_definition, validate
 
 __all__ = ("PATIENCE", "Frame", "Peer", "modern_meta", "wired")
 

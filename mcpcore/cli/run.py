@@ -1,0 +1,42 @@
+"""`mcpcore run`: serve the server of a file or module as the whole program."""
+
+from argparse import Namespace
+from typing import Any
+
+from mcpcore.cli.release import NOT_YET, refuse_transport
+from mcpcore.cli.source import load_server, source_of
+from mcpcore.cli.usage import WrongUsage, one_of, seconds, setting
+from mcpcore.eras import ALL_ERAS
+from mcpcore.errors import LocalProtocolError
+from mcpcore.groups import sole_error
+from mcpcore.revisions import Era
+from mcpcore.serving import BACKENDS, run_server
+from mcpcore.transport import server_transport
+
+__all__ = ("run",)
+
+
+def run(arguments: Namespace) -> int:
+    """Serve until the client is done (0) or the process is told to stop: 0 after SIGTERM, KeyboardInterrupt after
+    SIGINT. Raises `WrongUsage` before anything is served, and what the server raises."""
+    transport = setting(arguments.transport, "--transport", "MCPCORE_TRANSPORT", str) or "stdio"
+    backend = setting(arguments.backend, "--backend", "MCPCORE_BACKEND", one_of(*BACKENDS))
+    grace = setting(arguments.grace, "--grace", "MCPCORE_GRACE", seconds)
+    eras = setting(arguments.era, "--era", "MCPCORE_ERA", one_of("all", *(era.value for era in Era)))
+    for name in transport.split(","):
+        if name in NOT_YET:
+            refuse_transport(name)
+    try:
+        server_transport(transport)
+    except LocalProtocolError as error:
+        raise WrongUsage(f"--transport: {error}") from None
+    source = source_of(arguments.source)
+    if source is None:
+        raise WrongUsage(f"{arguments.source!r} is neither FILE.py[:name] nor pkg.mod[:name]")
+    server = load_server(source)
+    if eras is not None:
+        server.eras = frozenset(ALL_ERAS if eras == "all" else (Era(eras),))
+    options: dict[str, Any] = {} if grace is None else {"grace": grace}
+    with sole_error():
+        run_server(server, transport, backend=backend, **options)
+    return 0

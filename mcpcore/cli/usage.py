@@ -1,0 +1,59 @@
+"""A command line that asks for something that cannot be done: exit code 2."""
+
+import math
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+__all__ = ("EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_USAGE", "WrongUsage", "one_of", "seconds", "setting")
+
+EXIT_FAILED = 1
+"""The server or the tool failed."""
+
+EXIT_USAGE = 2
+"""The command line is wrong; nothing was done."""
+
+EXIT_INTERRUPTED = 130
+"""Ended by Ctrl+C, as shells count it: 128 + SIGINT."""
+
+T = TypeVar("T")
+
+
+class WrongUsage(Exception):
+    """The text says what is wrong and what there is instead; it is all that the user sees."""
+
+
+def setting(given: str | None, flag: str, variable: str, read: Callable[[str], T]) -> T | None:
+    """What a flag says, or else its environment variable; None when neither is given. Empty variables do not count.
+
+    `read` turns the text into a value or raises ValueError. Raises `WrongUsage`, which names the flag or variable.
+    """
+    text, source = (given, flag) if given is not None else (os.environ.get(variable) or None, variable)
+    if text is None:
+        return None
+    try:
+        return read(text)
+    except ValueError as error:
+        raise WrongUsage(f"{source}: {error}") from None
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    """Reads one of these words."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{text!r} is none of {', '.join(words)}")
+        return text
+
+    return read
+
+
+def seconds(text: str) -> float:
+    """Reads a number of seconds that a clock can wait for."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise ValueError(f"{text!r} is no number of seconds")
+    return number
