@@ -37,8 +37,8 @@ class Asker(ABC):
     """How one handler asks."""
 
     @abstractmethod
-    async def ask(self, method: str, params: Any) -> Any:
-        """The client's result for a question, as the struct of `method`."""
+    async def ask(self, method: str, params: Any, key: str | None = None) -> Any:
+        """The client's result for a question, as the struct of `method`. `key` names it among those of one request."""
 
     @abstractmethod
     async def once(self, name: str, fn: Callable[[], Awaitable[Any]]) -> Any:
@@ -53,7 +53,7 @@ class WireAsker(Asker):
         self._revision = revision
         self._timeout = timeout
 
-    async def ask(self, method: str, params: Any) -> Any:
+    async def ask(self, method: str, params: Any, key: str | None = None) -> Any:
         raw = await self._call.request(method, adapt(params, self._revision), timeout=self._timeout)
         return REQUESTS[method].decode_result(raw)
 
@@ -68,8 +68,8 @@ class RoundAsker(Asker):
         self._rounds = rounds
         self._revision = revision
 
-    async def ask(self, method: str, params: Any) -> Any:
-        answer = self._rounds.ask(method, adapt(params, self._revision))
+    async def ask(self, method: str, params: Any, key: str | None = None) -> Any:
+        answer = self._rounds.ask(method, adapt(params, self._revision), key)
         # Before this run ends, tasks that the handler started beside this one get to ask their questions too: what is
         # asked together goes out together.
         await anyio.lowlevel.checkpoint()

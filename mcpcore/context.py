@@ -177,21 +177,24 @@ class Context:
         await self.log("emergency", data, logger)
 
     @overload
-    async def elicit(self, message: str, form: type[T]) -> Elicited[T]: ...
+    async def elicit(self, message: str, form: type[T], *, key: str | None = None) -> Elicited[T]: ...
     @overload
-    async def elicit(self, message: str, form: dict[str, Any]) -> Elicited[dict[str, Any]]: ...
-    async def elicit(self, message: str, form: Any) -> Elicited[Any]:
+    async def elicit(
+        self, message: str, form: dict[str, Any], *, key: str | None = None
+    ) -> Elicited[dict[str, Any]]: ...
+    async def elicit(self, message: str, form: Any, *, key: str | None = None) -> Elicited[Any]:
         """Ask the user to fill in a form: a Struct, dataclass or TypedDict of plain fields, or its JSON Schema.
 
         From 2026-07-28 on the handler runs again from its start once the answer is there: ask before you act, and
-        see `once`. Never ask for passwords, keys or payment data this way; that is what `elicit_url` is for.
+        see `once`. `key` is the question's name in `inputRequests` there; without it one is made from its words.
+        Never ask for passwords, keys or payment data this way; that is what `elicit_url` is for.
         Raises `MissingCapability` when the client cannot show forms.
         """
         supported = self._terms.capabilities.elicitation
         if supported is None or (supported.form is None and supported.url is not None):
             raise MissingCapability("this client cannot show a form to its user", {"elicitation": {"form": {}}})
         params = ElicitRequestFormParams(message=message, requested_schema=form_of(form))
-        result = await self._asker.ask("elicitation/create", params)
+        result = await self._asker.ask("elicitation/create", params, key)
         if result.action != "accept":
             return Elicited(result.action)
         try:
@@ -199,7 +202,7 @@ class Context:
         except InvalidForm as error:
             raise InvalidParams(f"the answer to the question {message!r} does not fit its form: {error}") from None
 
-    async def elicit_url(self, message: str, url: str) -> Elicited[None]:
+    async def elicit_url(self, message: str, url: str, *, key: str | None = None) -> Elicited[None]:
         """Ask the user to open a page, for what must not pass through the client. 2025-11-25 and later.
 
         "accept" means that the user agreed to open it, not that they are done there. Raises `MissingCapability`.
@@ -208,7 +211,7 @@ class Context:
         if supported is None or supported.url is None:
             raise MissingCapability("this client cannot open a page for its user", {"elicitation": {"url": {}}})
         params = ElicitRequestURLParams(message=message, url=url, elicitation_id=str(uuid4()))
-        result = await self._asker.ask("elicitation/create", params)
+        result = await self._asker.ask("elicitation/create", params, key)
         return Elicited(result.action)
 
     async def sample(
@@ -220,6 +223,7 @@ class Context:
         temperature: float | None = None,
         stop_sequences: list[str] | None = None,
         model_preferences: ModelPreferences | None = None,
+        key: str | None = None,
     ) -> str:
         """Ask the client's model, and return the text of its answer. See `sample_message` for all of it."""
         result = await self.sample_message(
@@ -229,6 +233,7 @@ class Context:
             temperature=temperature,
             stop_sequences=stop_sequences,
             model_preferences=model_preferences,
+            key=key,
         )
         return "".join(block.text for block in result.blocks if isinstance(block, TextContent))
 
@@ -243,6 +248,7 @@ class Context:
         model_preferences: ModelPreferences | None = None,
         tools: list[Tool] | None = None,
         tool_choice: ToolChoice | None = None,
+        key: str | None = None,
     ) -> CreateMessageResult:
         """Ask the client's model, with tools if wanted. The protocol deprecates this from 2026-07-28 on.
 
@@ -266,17 +272,17 @@ class Context:
             tools=tools,
             tool_choice=tool_choice,
         )
-        result: CreateMessageResult = await self._asker.ask("sampling/createMessage", params)
+        result: CreateMessageResult = await self._asker.ask("sampling/createMessage", params, key)
         return result
 
-    async def list_roots(self) -> list[Root]:
+    async def list_roots(self, *, key: str | None = None) -> list[Root]:
         """The directories the client works in: guidance, not a border. The protocol deprecates this from 2026-07-28 on.
 
         Raises `MissingCapability` when the client has none to tell.
         """
         if self._terms.capabilities.roots is None:
             raise MissingCapability("this client tells no roots", {"roots": {}})
-        result = await self._asker.ask("roots/list", RequestParams())
+        result = await self._asker.ask("roots/list", RequestParams(), key)
         roots: list[Root] = result.roots
         return roots
 

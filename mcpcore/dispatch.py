@@ -77,8 +77,8 @@ class Host(Protocol):
     def capabilities(self) -> ServerCapabilities: ...
     def output_schema(self, params: Any) -> dict[str, Any] | None: ...
     def notification_handler(self, method: str) -> Callable[[Any], Awaitable[None]] | None: ...
-    def began(self, terms: Terms) -> None: ...
-    def ended(self) -> None: ...
+    def began(self, terms: Terms, lasting: bool) -> None: ...
+    def ended(self, lasting: bool) -> None: ...
 
 
 class _MetaOnly(msgspec.Struct):
@@ -143,11 +143,12 @@ class Dispatch(Role):
             raise RemoteProtocolError(f"this server has no method {call.method!r}", code=CODE_METHOD_NOT_FOUND)
         if fault is not None:
             raise fault
-        self._host.began(terms)
+        lasting = self.is_stream(call.method)
+        self._host.began(terms, lasting)
         try:
             return await self._run(call, params, terms, handler)
         finally:
-            self._host.ended()
+            self._host.ended(lasting)
 
     def hear(self, notification: Notification, origin: Origin | None) -> None:
         if notification.method == "notifications/initialized":
@@ -271,8 +272,8 @@ class Dispatch(Role):
 
     def _initialize(self, call: Call, params: InitializeRequestParams) -> InitializeResult:
         terms = self._handshake.initialize(params)
-        self._host.began(terms)
-        self._host.ended()
+        self._host.began(terms, False)
+        self._host.ended(False)
         call.session.channel.batches = terms.revision.batches
         result = InitializeResult(
             protocol_version=terms.revision,
@@ -312,7 +313,7 @@ class _Mute(Asker):
     def __init__(self, method: str) -> None:
         self._method = method
 
-    async def ask(self, method: str, params: Any) -> Any:
+    async def ask(self, method: str, params: Any, key: str | None = None) -> Any:
         allowed = ", ".join(sorted(MULTI_ROUND))
         raise LocalProtocolError(f"a handler of {self._method} cannot ask the client; only {allowed} can")
 

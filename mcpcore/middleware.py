@@ -62,9 +62,9 @@ class OutboundAsker(Asker):
         self._middleware = middleware
         self._context = context
 
-    async def ask(self, method: str, params: Any) -> Any:
+    async def ask(self, method: str, params: Any, key: str | None = None) -> Any:
         outgoing = Outgoing(method, params, self._context)
-        return await outward(self._middleware, outgoing, lambda out: self._asker.ask(out.method, out.params))
+        return await outward(self._middleware, outgoing, lambda out: self._asker.ask(out.method, out.params, key))
 
     async def once(self, name: str, fn: Callable[[], Awaitable[Any]]) -> Any:
         return await self._asker.once(name, fn)

@@ -402,14 +402,18 @@ class Server:
     def notification_handler(self, method: str) -> Callable[[Any], Awaitable[None]] | None:
         return self._notification_handlers.get(method)
 
-    def began(self, terms: Terms) -> None:
-        if self._running >= self._max_running:
-            raise RequestError(CODE_SERVER_BUSY, f"{self._running} requests run, which is the limit; ask again later")
-        self._running += 1
+    def began(self, terms: Terms, lasting: bool) -> None:
+        # What stays open by design has a limit of its own in each session and takes no place here.
+        if not lasting:
+            if self._running >= self._max_running:
+                busy = f"{self._running} requests run, which is the limit; ask again later"
+                raise RequestError(CODE_SERVER_BUSY, busy)
+            self._running += 1
         self._requests[terms.revision] = self._requests.get(terms.revision, 0) + 1
 
-    def ended(self) -> None:
-        self._running -= 1
+    def ended(self, lasting: bool) -> None:
+        if not lasting:
+            self._running -= 1
 
     def _list_changed(self, kind: str) -> None:
         self._forget()

@@ -18,6 +18,7 @@ from mcpcore.types import (
     CompleteResult,
     GetPromptRequestParams,
     GetPromptResult,
+    InputRequiredResult,
     ListChangedCapability,
     ListPromptsResult,
     ListResourcesResult,
@@ -102,7 +103,7 @@ class Catalogue:
             resource_templates=[entry.published for entry in entries], next_cursor=cursor
         )
 
-    async def call_tool(self, context: Context, params: CallToolRequestParams) -> CallToolResult:
+    async def call_tool(self, context: Context, params: CallToolRequestParams) -> CallToolResult | InputRequiredResult:
         """Raises `InvalidParams` for a tool that is not there."""
         tool = self.tools.get(params.name)
         if tool is None:

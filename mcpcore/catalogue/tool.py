@@ -30,6 +30,7 @@ from mcpcore.types import (
     EmbeddedResource,
     Icon,
     ImageContent,
+    InputRequiredResult,
     Meta,
     ResourceLink,
     TextContent,
@@ -101,7 +102,7 @@ class ServedTool:
     def name(self) -> str:
         return self.published.name
 
-    async def call(self, context: Context, threads: ThreadLimiter, raw: Any) -> CallToolResult:
+    async def call(self, context: Context, threads: ThreadLimiter, raw: Any) -> CallToolResult | InputRequiredResult:
         """Run the tool. What is wrong with a call becomes an `isError` result that the model can act on.
 
         Raises `RequestError` when the tool chose to answer with a JSON-RPC error. Of any other exception only its
@@ -171,8 +172,8 @@ class ServedTool:
         content = [item if isinstance(item, _BLOCKS) else TextContent(text=_text(item)) for item in collected]
         return CallToolResult(content=content, structured_content=structured)
 
-    def _result(self, returned: Any) -> CallToolResult:
-        if isinstance(returned, CallToolResult):
+    def _result(self, returned: Any) -> CallToolResult | InputRequiredResult:
+        if isinstance(returned, CallToolResult | InputRequiredResult):
             return returned
         if returned is None and self._output.schema is None:
             return CallToolResult(content=[])

@@ -29,6 +29,9 @@ class RoundState(msgspec.Struct, frozen=True, omit_defaults=True):
     answers: dict[str, msgspec.Raw] = {}
     """The answer to each question, by key."""
 
+    words: dict[str, str] = {}
+    """A digest of the question that each answer belongs to, by key."""
+
     done: dict[str, msgspec.Raw] = {}
     """The result of each `once`, by name."""
 
@@ -47,21 +50,25 @@ class Rounds:
         self._answers: dict[str, Any] = {**self._state.answers, **(responses or {})}
         self._done: dict[str, msgspec.Raw] = dict(self._state.done)
         self._asked: dict[str, int] = {}
-        self._used: set[str] = set()
+        self._words: dict[str, str] = {}
         self.questions: dict[str, tuple[str, Any]] = {}
         """What this run asked and nobody has answered yet: method and parameters, by key."""
 
-    def ask(self, method: str, params: Any) -> Any:
+    def ask(self, method: str, params: Any, key: str | None = None) -> Any:
         """The raw answer to a question, or None, after noting it, when there is none yet.
 
-        The second question with the same words has another key than the first.
+        Without a `key` the question is known by its words, and the second one with the same words is another one.
+        Raises `LocalProtocolError` when this key has meant another question.
         """
         digest = sha256(_encode([method, params])).hexdigest()[:_KEY_DIGITS]
-        nth = self._asked.get(digest, 0)
-        self._asked[digest] = nth + 1
-        key = f"{method.partition('/')[0]}-{digest}" + (f"-{nth + 1}" if nth else "")
+        if key is None:
+            nth = self._asked.get(digest, 0)
+            self._asked[digest] = nth + 1
+            key = f"{method.partition('/')[0]}-{digest}" + (f"-{nth + 1}" if nth else "")
+        if self._words.get(key, digest) != digest or self._state.words.get(key, digest) != digest:
+            raise LocalProtocolError(f"the question {key!r} was another one before: give each question its own key")
+        self._words[key] = digest
         if key in self._answers:
-            self._used.add(key)
             return self._answers[key]
         self.questions[key] = (method, params)
         return None
@@ -83,7 +90,7 @@ class Rounds:
         Raises `LocalProtocolError` when this run did not ask what an earlier one asked: its questions depend on
         something that changes between runs, and the answers would be taken for those to other questions.
         """
-        forgotten = self._state.answers.keys() - self._used
+        forgotten = self._state.answers.keys() - self._words.keys()
         if forgotten:
             raise LocalProtocolError(
                 f"this run asked {sorted(self.questions)} without asking {sorted(forgotten)} again, as an earlier run "
@@ -92,8 +99,9 @@ class Rounds:
             )
         if self._state.rounds >= MAX_ROUNDS:
             raise LocalProtocolError(f"the handler has asked in {MAX_ROUNDS} rounds and still asks")
-        answers = {key: _raw(self._answers[key]) for key in self._used}
-        return _encode(RoundState(answers, self._done, self._state.rounds + 1))
+        answers = {key: _raw(self._answers[key]) for key in self._words if key in self._answers}
+        words = {key: self._words[key] for key in answers}
+        return _encode(RoundState(answers, words, self._done, self._state.rounds + 1))
 
 
 def arguments_digest(*parts: Any) -> bytes:
