@@ -28,6 +28,7 @@ __all__ = (
     "MemoryChannel",
     "Origin",
     "ReplyChannel",
+    "Verifier",
     "memory_pair",
 )
 
@@ -39,6 +40,22 @@ CHANNEL_MESSAGES = 64
 """Messages that may wait in each direction of a memory channel before the sender waits."""
 
 
+class Verifier(ABC):
+    """What a transport has to compare with a message before it is acted on, e.g. HTTP headers with the body.
+
+    Raises `RemoteProtocolError` for a message that is not what was announced. Must not wait.
+    """
+
+    @abstractmethod
+    def check(self, method: str, meta: Mapping[str, Any], params: Any) -> None:
+        """Called when the request's `_meta` is known to be complete and before its revision is looked at. `params`
+        is the parameter struct, or None when the parameters are faulty, which is told next."""
+
+    @abstractmethod
+    def check_arguments(self, input_schema: Mapping[str, Any], arguments: Any) -> None:
+        """Called for tools/call when the tool is known; `arguments` is raw JSON or a dict."""
+
+
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """What the transport knows about where a message came from."""
 
@@ -48,6 +65,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 
     headers: Mapping[str, str] = {}
     """HTTP request headers, names in lower case; empty on transports that have none."""
+
+    verifier: Verifier | None = None
 
 
 class Envelope(msgspec.Struct, frozen=True):

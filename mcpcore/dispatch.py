@@ -21,7 +21,7 @@ from mcpcore.context import Context
 from mcpcore.eras import Terms, era_of
 from mcpcore.eras.handshake import Handshake
 from mcpcore.eras.rounds import Rounds, arguments_digest
-from mcpcore.eras.stateless import missing_capability, terms_of
+from mcpcore.eras.stateless import missing_capability, require_envelope, terms_of
 from mcpcore.errors import (
     CODE_INVALID_PARAMS,
     CODE_METHOD_NOT_FOUND,
@@ -75,6 +75,7 @@ class Host(Protocol):
 
     def handlers(self) -> Mapping[str, MethodHandler]: ...
     def capabilities(self) -> ServerCapabilities: ...
+    def input_schema(self, params: Any) -> dict[str, Any] | None: ...
     def output_schema(self, params: Any) -> dict[str, Any] | None: ...
     def notification_handler(self, method: str) -> Callable[[Any], Awaitable[None]] | None: ...
     def began(self, terms: Terms, lasting: bool) -> None: ...
@@ -95,8 +96,10 @@ _BEFORE_HANDSHAKE = Terms(revision=Revision.R2024_11_05, capabilities=ClientCapa
 class Dispatch(Role):
     """Answers the requests of one client."""
 
-    def __init__(self, host: Host, lifespan: Any) -> None:
+    def __init__(self, host: Host, lifespan: Any, *, stateless: bool = False) -> None:
+        """`stateless` is for a session that belongs to no client: every request in it must bring its own terms."""
         self._host = host
+        self._stateless = stateless or host.eras == {Era.MODERN}
         self._lifespan = lifespan
         self._handshake = Handshake(host.log_level)
         self._session: Session | None = None
@@ -129,10 +132,14 @@ class Dispatch(Role):
             # Which era this is, and so which rule it breaks first, has to be known before the fault is reported.
             fault = error
             meta = _peek_meta(call.params)
-        if self._modern_only and call.method == "initialize" and era_of(call.method, meta) is Era.LEGACY:
+        legacy = era_of(call.method, meta) is Era.LEGACY
+        if legacy and call.method == "initialize" and self._stateless:
             raise _no_handshake()
-        if Era.MODERN in self._host.eras and (era_of(call.method, meta) is Era.MODERN or self._modern_only):
-            terms = terms_of(meta)
+        if self._stateless or (not legacy and Era.MODERN in self._host.eras):
+            envelope = require_envelope(meta)
+            if call.origin.verifier is not None:
+                call.origin.verifier.check(call.method, envelope, params)
+            terms = terms_of(envelope)
             handler = self._modern_handler(call.method, terms)
         else:
             self._handshake.admit(call.method)
@@ -143,6 +150,10 @@ class Dispatch(Role):
             raise RemoteProtocolError(f"this server has no method {call.method!r}", code=CODE_METHOD_NOT_FOUND)
         if fault is not None:
             raise fault
+        if call.method == "tools/call" and call.origin.verifier is not None:
+            schema = self._host.input_schema(params)
+            if schema is not None:
+                call.origin.verifier.check_arguments(schema, params.arguments)
         lasting = self.is_stream(call.method)
         self._host.began(terms, lasting)
         try:
@@ -161,10 +172,6 @@ class Dispatch(Role):
             if not self._noticing:
                 self._noticing = True
                 self._session.start_soon(self._notice)
-
-    @property
-    def _modern_only(self) -> bool:
-        return self._host.eras == {Era.MODERN}
 
     def _modern_handler(self, method: str, terms: Terms) -> MethodHandler | None:
         spec = REQUESTS.get(method)

@@ -13,7 +13,7 @@ from mcpcore.asking import ASK_SECONDS
 from mcpcore.catalogue import Catalogue, ServedCompletion, ServedPrompt, ServedResource, ServedTemplate, ServedTool
 from mcpcore.catalogue.catalogue import PAGE_SIZE
 from mcpcore.changes import LIST_CHANGED, RESOURCE_UPDATED, Change, Publisher
-from mcpcore.channel import Channel
+from mcpcore.channel import Channel, Envelope, memory_pair
 from mcpcore.dispatch import Dispatch
 from mcpcore.eras import ALL_ERAS, Terms
 from mcpcore.errors import CODE_SERVER_BUSY, LocalProtocolError, RequestError
@@ -125,6 +125,7 @@ class Server:
         self._requests: dict[str, int] = {}
         self._sessions: set[Session] = set()
         self._lifespan_value: Any = None
+        self._stateless: Session | None = None
         self._users = 0
         self._users_gone: anyio.Event | None = None
 
@@ -330,6 +331,7 @@ class Server:
         finally:
             self._users = 0
             self._lifespan_value = None
+            self._stateless = None
 
     async def serve_channel(self, channel: Channel, *, grace: float = GRACE_SECONDS) -> None:
         """Serve one channel until its peer is done, then finish what it asked for, within `grace` seconds.
@@ -348,8 +350,23 @@ class Server:
                 self._sessions.discard(session)
                 dispatch.detach()
 
+    async def answer(self, envelope: Envelope) -> None:
+        """Answer one request that brings its own terms (2026-07-28), in the calling task; only while `running`.
+
+        What a transport calls that has no connection to speak of. Closing the reply channel's far end cancels it.
+        """
+        if self._stateless is None:
+            if not self._users:
+                raise LocalProtocolError("answer requests inside `async with server.running()`")
+            dispatch = Dispatch(self, self._lifespan_value, stateless=True)
+            self._stateless = Session(memory_pair()[0], dispatch, limits=self.limits)
+            dispatch.attach(self._stateless)
+        await self._stateless.answer(envelope)
+
     def stop(self, grace: float = GRACE_SECONDS) -> None:
         """End all sessions: what runs may finish within `grace` seconds, everything else is refused."""
+        if self._stateless is not None:
+            self._stateless.end()
         for session in tuple(self._sessions):
             session.stop(grace)
 
@@ -394,6 +411,10 @@ class Server:
                 found = msgspec.convert({**msgspec.to_builtins(found), **self._own_capabilities}, ServerCapabilities)
             self._capabilities = found
         return self._capabilities
+
+    def input_schema(self, params: CallToolRequestParams) -> dict[str, Any] | None:
+        tool = self.catalogue.tools.get(params.name)
+        return None if tool is None else tool.published.input_schema
 
     def output_schema(self, params: CallToolRequestParams) -> dict[str, Any] | None:
         tool = self.catalogue.tools.get(params.name)

@@ -171,7 +171,7 @@ class Session:
                     self._fail(lost)
                     raise
                 if not self.ending:  # otherwise `stop` is already at it
-                    self._end()
+                    self.end()
                     await self._finish(grace)
                     tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
@@ -190,7 +190,7 @@ class Session:
         """
         if self._tasks is None or self.ending:
             return
-        self._end()
+        self.end()
 
         async def end() -> None:
             assert self._tasks is not None
@@ -369,9 +369,9 @@ class Session:
     async def _work(self, envelope: Envelope) -> None:
         """Answer one request, then those that wait: a place is taken by a task, not made anew for each."""
         try:
-            await self._answer(envelope)
+            await self.answer(envelope)
             while self._waiting:
-                await self._answer(self._waiting.popleft())
+                await self.answer(self._waiting.popleft())
         finally:
             self._running -= 1
             if self._running == 0 and self._idle is not None:
@@ -379,13 +379,17 @@ class Session:
 
     async def _stream(self, envelope: Envelope) -> None:
         try:
-            await self._answer(envelope)
+            await self.answer(envelope)
         finally:
             self._streams -= 1
             if self._streams == 0 and self._idle is not None:
                 self._idle.set()
 
-    async def _answer(self, envelope: Envelope) -> None:
+    async def answer(self, envelope: Envelope) -> None:
+        """Answer one request in the calling task, outside the limits of `run`: for requests that need no session.
+
+        Returns when the response is handed over, or at once when the reply channel's far end closes.
+        """
         request, reply = envelope.message, envelope.reply
         assert isinstance(request, Request)
         if reply is None or reply.closed:
@@ -435,7 +439,8 @@ class Session:
             logger.exception("%s (id %r) ended with a cancellation that nobody asked for", call.method, call.id)
             return _internal_error(call.id)
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Accept no more requests and end what stays open by design; what runs goes on."""
         self.ending = True
         for callback in tuple(self.when_ending):
             callback()

@@ -1,10 +1,10 @@
 """What this release is and what it does not have yet."""
 
-__all__ = ("NOT_YET", "refuse_transport", "refuse_url", "version")
-
 from typing import NoReturn
 
 from mcpcore.cli.usage import WrongUsage
+
+__all__ = ("NOT_YET", "refuse_transport", "refuse_url", "version")
 
 NOT_YET = ("http", "sse")
 """Transports that the command line has words for and this release does not."""
@@ -28,5 +28,5 @@ def refuse_transport(name: str) -> NoReturn:
 def refuse_url(url: str) -> NoReturn:
     raise WrongUsage(
         f"{url}: servers behind a URL are not in this release; it reaches 'stdio:COMMAND ARGS…', FILE.py, "
-        f"and names in an mcpServers JSON that start a command"
+        "and names in an mcpServers JSON that start a command"
     )

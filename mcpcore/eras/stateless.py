@@ -25,22 +25,27 @@ from mcpcore.types import (
     Implementation,
 )
 
-__all__ = ("missing_capability", "terms_of", "unsupported_revision")
+__all__ = ("missing_capability", "require_envelope", "terms_of", "unsupported_revision")
 
 
-def terms_of(meta: Mapping[str, Any] | None, *, served: Iterable[Revision] = MODERN_REVISIONS) -> Terms:
-    """The terms that a request's `_meta` states, checked in the order of the specification.
-
-    First that the envelope is there and of the right types (-32602), then that the revision is served (-32022).
-    Raises `RemoteProtocolError`.
-    """
+def require_envelope(meta: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The `_meta` of a request, once it has what every request must have. Raises `RemoteProtocolError` (-32602)."""
     if meta is None or META_PROTOCOL_VERSION not in meta:
         raise _invalid(f"_meta must have {META_PROTOCOL_VERSION}, the revision of this request")
-    requested = meta[META_PROTOCOL_VERSION]
-    if not isinstance(requested, str):
+    if not isinstance(meta[META_PROTOCOL_VERSION], str):
         raise _invalid(f"_meta {META_PROTOCOL_VERSION} must be a string")
     if META_CLIENT_CAPABILITIES not in meta:
         raise _invalid(f"_meta must have {META_CLIENT_CAPABILITIES}, an object; {{}} when there are none")
+    return meta
+
+
+def terms_of(meta: Mapping[str, Any], *, served: Iterable[Revision] = MODERN_REVISIONS) -> Terms:
+    """The terms that a complete `_meta` states.
+
+    Checked in the order of the specification: that they are of the right types (-32602), then that the revision
+    is served (-32022). Raises `RemoteProtocolError`.
+    """
+    requested: str = meta[META_PROTOCOL_VERSION]
     capabilities = _convert(meta, META_CLIENT_CAPABILITIES, ClientCapabilities)
     info = _convert(meta, META_CLIENT_INFO, Implementation) if META_CLIENT_INFO in meta else None
     level = meta.get(META_LOG_LEVEL)

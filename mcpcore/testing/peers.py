@@ -128,12 +128,13 @@ def question(id: RequestId) -> Request:
     return Request(id, "roots/list", {})
 
 
-def progress(token: RequestId, step: int, message: str = "") -> Notification:
-    return Notification("notifications/progress", {"progressToken": token, "progress": step, "message": message})
+def progress(token: RequestId, step: int, message: str = "") -> Envelope:
+    params = {"progressToken": token, "progress": step, "message": message}
+    return Envelope(Notification("notifications/progress", params))
 
 
-def response(id: RequestId, said: str) -> Response:
-    return Response(id, {"said": said})
+def response(id: RequestId, said: str) -> Envelope:
+    return Envelope(Response(id, {"said": said}))
 
 
 def plain(value: Any) -> Any:

@@ -88,7 +88,7 @@ async def test_blocks_messages_and_results(server: Server, revision: Revision) -
         ({"name": "greet", "arguments": {"who": "a", "other": "x"}}, "`other`"),
         ({"name": "greet", "arguments": {"who": 5}}, "arguments"),
         ({"name": "nobody"}, "'nobody'"),
-        ({}, "name"),
+        ({"arguments": {}}, "name"),
     ],
 )
 async def test_what_is_wrong_is_named_in_an_error(

@@ -1,0 +1,154 @@
+"""The program `mcpcore`: reads the command line and hands over to one command, which is imported only then."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from mcpcore.cli.usage import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, WrongUsage
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+
+__all__ = ("main",)
+
+_TARGET = """\
+TARGET is one of
+  FILE.py[:name]           a server in a Python file, run in this process
+  pkg.mod[:name]           the same in a module
+  'stdio:COMMAND ARGS…'    a command that serves on stdin and stdout, words quoted as in a shell
+  NAME                     with --config FILE: an entry of its "mcpServers"
+"""
+
+_EXITS = """\
+Exit codes: 0 done, 1 the server or the tool failed, 2 wrong usage, 130 interrupted.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. `argv` are the words after the program's name.
+
+    Raises SystemExit for --help, --version and a command line that argparse refuses, as argparse does.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # an odd locale must not lose a result
+    arguments = _read(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except WrongUsage as wrong:
+        print(f"mcpcore {arguments.command}: {wrong}", file=sys.stderr)
+        code = EXIT_USAGE
+    except KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Who reads our output has gone, e.g. `| head`. Nothing may be flushed there again when Python exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = EXIT_FAILED
+    sys.stderr.flush()
+    return code
+
+
+def _run(arguments: "Namespace") -> int:
+    from mcpcore.cli.source import BrokenSource
+
+    command: Any
+    if arguments.command == "run":
+        from mcpcore.cli.run import run as command
+    elif arguments.command == "list":
+        from mcpcore.cli.list import list_offers as command
+    else:
+        from mcpcore.cli.call import call as command
+    try:
+        code: int = command(arguments)
+    except BrokenSource as broken:
+        sys.stderr.write(broken.traceback_text)
+        return EXIT_FAILED
+    return code
+
+
+def _read(argv: Sequence[str]) -> "Namespace":
+    """The command line as argparse has it; `words` are the `key=value` of a call, wherever they stand."""
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if arguments.command is None:
+        parser.print_help(sys.stderr)
+        raise SystemExit(EXIT_USAGE)
+    words = [word for word in rest if word != "--"]
+    if unknown := [word for word in words if word.startswith("-") or arguments.command != "call"]:
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    arguments.words = words
+    return arguments
+
+
+def _parser() -> "ArgumentParser":
+    from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
+
+    parser = ArgumentParser(
+        prog="mcpcore",
+        description="Run, inspect and call Model Context Protocol servers, on trio or asyncio.",
+        epilog=_EXITS,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action=_version_action(), nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    def command(name: str, usage: str, about: str, epilog: str) -> ArgumentParser:
+        added: ArgumentParser = commands.add_parser(
+            name,
+            usage=f"mcpcore {name} {usage}",
+            help=about,
+            description=about[0].upper() + about[1:] + ".",
+            epilog=epilog,
+            formatter_class=RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        return added
+
+    run = command("run", "SOURCE [options]", "serve the Server of a Python file or module", _EXITS)
+    run.add_argument("source", metavar="SOURCE", help="FILE.py[:name] or pkg.mod[:name]; the name when it has several")
+    run.add_argument("--transport", metavar="NAME", help="stdio (the default), or MCPCORE_TRANSPORT")
+    run.add_argument("--backend", metavar="NAME", help="trio or asyncio; else MCPCORE_BACKEND, the Server's, asyncio")
+    run.add_argument("--grace", metavar="SECONDS", help="what accepted work gets at the end (5), or MCPCORE_GRACE")
+    run.add_argument("--era", metavar="NAME", help="all, modern or legacy; else MCPCORE_ERA, what the Server says")
+
+    lists = command("list", "TARGET [options]", "show what a server offers", _TARGET + "\n" + _EXITS)
+    call = command(
+        "call", "TARGET TOOL [key=value …] [options]", "call a tool and show its progress", _TARGET + "\n" + _EXITS
+    )
+    for client in (lists, call):
+        client.add_argument("target", metavar="TARGET", help="where the server is; see below")
+    call.add_argument("tool", metavar="TOOL", help="the tool's name")
+    call.add_argument(
+        "words_help",
+        metavar="key=value",
+        nargs="?",
+        default=SUPPRESS,
+        help="an argument: JSON where the tool wants no string, else text",
+    )
+    call.add_argument("--args", metavar="JSON", help="the arguments as one JSON object")
+    for client in (lists, call):
+        client.add_argument("--json", action="store_true", help="print JSON in the shape of the wire")
+        client.add_argument("--timeout", metavar="SECONDS", help="how long any request may take (120)")
+        client.add_argument("--era", metavar="NAME", help="auto (the default), modern, legacy, or a revision")
+        client.add_argument("--backend", metavar="NAME", help="trio or asyncio, or MCPCORE_BACKEND")
+        client.add_argument("--config", metavar="FILE", help="a JSON file with mcpServers; TARGET is a name in it")
+        client.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    return parser
+
+
+def _version_action() -> Any:
+    from argparse import Action
+
+    class Version(Action):
+        """Looks the version up only when it is asked for: that takes longer than --help."""
+
+        def __call__(self, parser: "ArgumentParser", *_: object) -> None:
+            from mcpcore.cli.release import version
+
+            print(f"mcpcore {version()}")
+            parser.exit()
+
+    return Version

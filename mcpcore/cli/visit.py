@@ -1,0 +1,86 @@
+"""One visit to a server: connect, do one thing, leave; and the exit code it ends with."""
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
+
+import anyio
+
+from mcpcore.cli.release import version
+from mcpcore.cli.render import visible
+from mcpcore.cli.source import print_to_stderr
+from mcpcore.cli.target import Target
+from mcpcore.cli.usage import EXIT_FAILED, EXIT_INTERRUPTED, WrongUsage, one_of
+from mcpcore.client import Client
+from mcpcore.errors import ConnectionLost, DeadlineExceeded, LocalProtocolError, PeerError, RemoteProtocolError
+from mcpcore.groups import sole_error
+from mcpcore.revisions import REVISIONS
+from mcpcore.serving import BACKENDS
+
+__all__ = ("era_choice", "one_line", "visit")
+
+_TOLD = (ConnectionLost, DeadlineExceeded, PeerError, LocalProtocolError, RemoteProtocolError)
+"""What can go wrong with a peer: one line each."""
+
+era_choice = one_of("auto", "modern", "legacy", *REVISIONS)
+"""Reads the `--era` of a client."""
+
+
+def visit(
+    target: Target,
+    work: Callable[[Client], Awaitable[int]],
+    *,
+    backend: str | None = None,
+    debug: bool = False,
+    **options: Any,
+) -> int:
+    """Run `work` with a client connected to the target and return its exit code. `options` are those of `Client`.
+
+    Without a `backend`, what the server says it needs counts, then asyncio. SIGINT and SIGTERM cancel the work,
+    which tells the server, and give 130; the second one does not wait for the server. What goes wrong with the
+    peer is one line on stderr (`debug`: a traceback) and 1. What a server of this process prints goes to stderr.
+    """
+    backend = backend or target.backend or BACKENDS[0]
+    try:
+        with print_to_stderr(), sole_error():
+            return anyio.run(partial(_visit, target.client_target, work, options), backend=backend)
+    except _TOLD as error:
+        if debug:
+            traceback.print_exception(error)
+        print(f"mcpcore: {one_line(error)}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+async def _visit(client_target: Any, work: Callable[[Client], Awaitable[int]], options: dict[str, Any]) -> int:
+    code = EXIT_INTERRUPTED
+    async with anyio.create_task_group() as tasks:
+        # What a signal cancels: all of it while connecting, and only the work while there is somebody to tell.
+        scope = tasks.cancel_scope
+
+        async def stop_on_signal() -> None:
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                asked = False
+                async for _ in signals:
+                    (tasks.cancel_scope if asked else scope).cancel()
+                    asked = True
+
+        if sys.platform != "win32":  # where Ctrl+C arrives as KeyboardInterrupt by itself
+            tasks.start_soon(stop_on_signal)
+        async with Client(client_target, name="mcpcore", version=version(), **options) as client:
+            with anyio.CancelScope() as scope:
+                code = await work(client)
+            scope = tasks.cancel_scope
+        tasks.cancel_scope.cancel()
+    return code
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line. Of a text with several, the first and the last: they say what failed and why."""
+    lines = [line.strip() for line in visible(str(error)).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
