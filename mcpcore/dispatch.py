@@ -118,8 +118,14 @@ class Dispatch(Role):
         if self._watching is not None:
             self._watching.close()
 
+    def is_first(self, method: str) -> bool:
+        return method == "initialize"
+
     def is_stream(self, method: str) -> bool:
         return method == "subscriptions/listen"
+
+    def opens(self, method: str) -> bool:
+        return method == "initialize"
 
     async def answer(self, call: Call) -> Any:
         spec = REQUESTS.get(call.method)
@@ -143,7 +149,9 @@ class Dispatch(Role):
             handler = self._modern_handler(call.method, terms)
         else:
             self._handshake.admit(call.method)
-            if call.method == "initialize" and fault is None:
+            if call.method == "initialize":
+                if fault is not None:
+                    raise fault  # there are no terms yet that a handler could be looked up under
                 return self._initialize(call, params)
             terms, handler = self._legacy_handler(call.method)
         if handler is None:

@@ -203,6 +203,8 @@ def _undecodable(frame: bytes | msgspec.Raw, error: Exception) -> Message | Batc
 def _decode_batch(frame: bytes | msgspec.Raw) -> Message | Batch:
     try:
         frames = _decode_frames(frame)
+    except RecursionError:
+        return Malformed(RequestError(CODE_INVALID_REQUEST, "the JSON is nested too deeply"))
     except ValueError as error:
         return Malformed(RequestError(CODE_PARSE_ERROR, f"not JSON: {error}"))
     if not 0 < len(frames) <= MAX_BATCH_MESSAGES:

@@ -102,7 +102,10 @@ class Multiplexer(Channel):
         self._outbox_bytes = outbox_bytes
         self._to_write: anyio.Event | None = None
         self._written: anyio.Event | None = None
+        self._writing: anyio.CancelScope | None = None
         self._closed = False
+        self._pipe_closed = False
+        self._peer_done = False
         self._dropped = 0
         self._home = _PipeReply(self, None)
         self._running: AbstractAsyncContextManager[None] | None = None
@@ -130,13 +133,13 @@ class Multiplexer(Channel):
                     self._closed = True
                     tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
-            # The writer and the session are all that runs in here, and one error is what a caller can handle.
-            if len(group.exceptions) == 1:
+            # The writer and the session are all that runs in here, and one error is what a caller can handle. Both
+            # lose a connection that breaks in both directions at once.
+            if len(group.exceptions) == 1 or all(isinstance(error, ConnectionLost) for error in group.exceptions):
                 raise group.exceptions[0] from None
             raise
         finally:
-            with anyio.move_on_after(FLUSH_SECONDS, shield=True):
-                await self._pipe.aclose()
+            await self._close_pipe()
 
     async def receive(self) -> Envelope:
         while True:
@@ -146,7 +149,12 @@ class Multiplexer(Channel):
                 self._incoming.popleft()
                 if envelope is not None:
                     return envelope
-            self._incoming.extend(await self._pipe.receive())
+            try:
+                frames = await self._pipe.receive()
+            except (anyio.EndOfStream, ConnectionLost):
+                self._peer_done = True
+                raise
+            self._incoming.extend(frames)
 
     async def send(self, envelope: Envelope) -> None:
         frame = encode(envelope.message)
@@ -155,11 +163,23 @@ class Multiplexer(Channel):
         await self._put(frame)
 
     async def aclose(self) -> None:
-        """Wait until everything accepted is written, for `FLUSH_SECONDS` at most, and accept no more."""
+        """Accept no more, wait until what was accepted is written, for `FLUSH_SECONDS` at most, and close the pipe."""
         self._closed = True
-        with anyio.move_on_after(FLUSH_SECONDS):
-            while self._outgoing_size:
-                await self._wait_written()
+        try:
+            with anyio.move_on_after(FLUSH_SECONDS):
+                while self._outgoing_size and not self._pipe_closed:
+                    await self._wait_written()
+        finally:
+            if self._writing is not None:
+                self._writing.cancel()
+            await self._close_pipe()
+
+    async def _close_pipe(self) -> None:
+        if not self._pipe_closed:
+            self._pipe_closed = True
+            self._wake_senders()
+            with anyio.move_on_after(FLUSH_SECONDS, shield=True):
+                await self._pipe.aclose()
 
     def statistics(self) -> dict[str, Any]:
         return {
@@ -253,7 +273,8 @@ class Multiplexer(Channel):
         inbox.when_closed(partial(self._withdraw, request.id, inbox))
 
     def _withdraw(self, id: int | str, inbox: Inbox) -> None:
-        if self._exchange.withdraw(id) and not self._closed:
+        # A peer that sends no more will not answer, and may be gone: a line to it could only fail.
+        if self._exchange.withdraw(id) and not self._closed and not self._peer_done:
             params = CancelledNotificationParams(request_id=id, reason=inbox.reason)
             # Past the limit if need be: there is at most one for each request in flight.
             self._post(encode(Notification("notifications/cancelled", params)))
@@ -269,7 +290,9 @@ class Multiplexer(Channel):
         if self._closed:
             raise ConnectionLost("the connection is closed")
         self._post(frame)
-        while self._outgoing_size > self._outbox_bytes and not self._closed:
+        while self._outgoing_size > self._outbox_bytes:
+            if self._pipe_closed:
+                raise ConnectionLost("the connection was closed before this was written")
             await self._wait_written()
 
     async def _wait_written(self) -> None:
@@ -277,17 +300,21 @@ class Multiplexer(Channel):
             self._written = anyio.Event()
         await self._written.wait()
 
+    def _wake_senders(self) -> None:
+        if self._written is not None:
+            self._written.set()
+            self._written = None
+
     async def _write(self) -> None:
-        while True:
-            while not self._outgoing:
-                self._to_write = anyio.Event()
-                await self._to_write.wait()
-            frames, self._outgoing = self._outgoing, []
-            await self._pipe.send(frames)
-            self._outgoing_size -= sum(map(len, frames))
-            if self._written is not None:
-                self._written.set()
-                self._written = None
+        with anyio.CancelScope() as self._writing:
+            while True:
+                while not self._outgoing:
+                    self._to_write = anyio.Event()
+                    await self._to_write.wait()
+                frames, self._outgoing = self._outgoing, []
+                await self._pipe.send(frames)
+                self._outgoing_size -= sum(map(len, frames))
+                self._wake_senders()
 
 
 class _PipeReply(ReplyChannel):
@@ -301,17 +328,16 @@ class _PipeReply(ReplyChannel):
         self._id = id
 
     async def send(self, envelope: Envelope) -> bool:
-        if self.closed:
-            return False
         message = envelope.message
+        answered = self._id if isinstance(message, Response | ErrorResponse) else None
+        if self.closed:
+            if answered is not None:
+                self._multiplexer._exchange.answer(answered, self)  # which counts it as late
+            return False
         frame = encode(message)  # before any table changes: a result that cannot be encoded is still owed
         if isinstance(message, Request):
             self._multiplexer._ask(message, envelope.reply)
-        elif (
-            self._id is not None
-            and isinstance(message, Response | ErrorResponse)
-            and not self._multiplexer._exchange.answer(self._id, self)
-        ):
+        elif answered is not None and not self._multiplexer._exchange.answer(answered, self):
             return False
         await self._multiplexer._put(frame)
         return True

@@ -122,6 +122,15 @@ class Role(ABC):
     def is_stream(self, method: str) -> bool:
         """Whether a request with this method stays open by design."""
 
+    def is_first(self, method: str) -> bool:
+        """Whether a request with this method is answered before the next message is read, because what it settles
+        decides what becomes of that one. Its answer must not wait for anybody."""
+        return False
+
+    def opens(self, method: str) -> bool:
+        """Whether nothing after a request with this method may be looked at before it is answered."""
+        return False
+
     answers_malformed = True
     """Whether a frame that is no message is answered with an error. A client only counts it."""
 
@@ -346,8 +355,13 @@ class Session:
         if self._tasks is None:
             return  # the session ended while this waited to be read; its caller learns that from the channel
         refusal = None
-        if self.ending:
+        if self._role.opens(request.method):
+            # In this task: a client may send requests right behind its handshake, and they count on its outcome.
+            await self.answer(envelope)
+        elif self.ending:
             refusal = "the server is stopping; ask again elsewhere or later"
+        elif self._role.is_first(request.method):
+            await self.answer(envelope)
         elif self._role.is_stream(request.method):
             if self._streams < self._limits.max_streams:
                 self._streams += 1

@@ -15,6 +15,7 @@ from anyio.abc import Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from mcpcore.errors import ConnectionLost
+from mcpcore.groups import sole_error
 from mcpcore.multiplex import Multiplexer, Oversize, Pipe
 from mcpcore.revisions import Era, Revision
 from mcpcore_transports.framing.lines import LineDecoder, encode_lines
@@ -137,7 +138,7 @@ async def in_memory(name: str) -> AsyncIterator[Wire]:
         async with Multiplexer(_MemoryPipe(at_server, from_server)) as channel:
             await SERVERS[name]().serve_channel(channel, grace=fixture_server.GRACE_SECONDS)
 
-    with to_server, at_server, from_server, at_client:
+    with to_server, at_server, from_server, at_client, sole_error():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(serve)
             yield _MemoryWire(to_server, at_client)

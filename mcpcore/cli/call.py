@@ -21,9 +21,9 @@ __all__ = ("call",)
 
 def call(arguments: Namespace) -> int:
     """Call the tool; its result goes to stdout, everything else to stderr. Raises `WrongUsage`."""
-    timeout = setting(arguments.timeout, "--timeout", "", seconds)
-    era = setting(arguments.era, "--era", "", era_choice)
-    backend = setting(arguments.backend, "--backend", "MCPCORE_BACKEND", one_of(*BACKENDS))
+    timeout = setting(arguments.timeout, "--timeout", seconds)
+    era = setting(arguments.era, "--era", era_choice)
+    backend = setting(arguments.backend, "--backend", one_of(*BACKENDS), variable="MCPCORE_BACKEND")
     words: Sequence[str] = arguments.words
     out = sys.stdout
     arguments_of(words, arguments.args, {})  # what is wrong whatever the schema says, before a server is started
@@ -37,32 +37,32 @@ def call(arguments: Namespace) -> int:
             print(visible(text) if out.isatty() else text, file=out)
         return EXIT_FAILED if result.is_error else 0
 
-    with Reports() as reports:
+    reports = Reports()
+    questions = Questions(reports)
 
-        async def work(client: Client) -> int:
-            tools = await client.list_tools()
-            schema = next((tool.input_schema for tool in tools if tool.name == arguments.tool), None)
-            given = arguments_of(words, arguments.args, schema or {})
-            try:
-                result = await client.call_tool(arguments.tool, given, on_progress=reports.progress)
-            except PeerError as refused:
-                if schema is not None:
-                    raise
-                reports.note(f"mcpcore: {one_line(refused)}")
-                reports.note(f"mcpcore: the server's tools are: {', '.join(tool.name for tool in tools) or 'none'}")
-                return EXIT_FAILED
-            reports.finish()
-            return show(result)
+    async def work(client: Client) -> int:
+        tools = await client.list_tools() if client.capabilities.tools is not None else []
+        schema = next((tool.input_schema for tool in tools if tool.name == arguments.tool), None)
+        given = arguments_of(words, arguments.args, schema or {})
+        try:
+            result = await client.call_tool(arguments.tool, given, on_progress=reports.progress)
+        except PeerError as refused:
+            if schema is not None:
+                raise
+            reports.note(f"mcpcore: {one_line(refused)}")
+            reports.note(f"mcpcore: the server's tools: {', '.join(tool.name for tool in tools) or 'none'}")
+            return EXIT_FAILED
+        reports.finish()
+        return show(result)
 
-        questions = Questions(reports)
-        return visit(
-            target_of(arguments.target, arguments.config),
-            work,
-            backend=backend,
-            debug=arguments.debug,
-            era=era or "auto",
-            timeout=CALL_SECONDS if timeout is None else timeout,
-            on_log=reports.log,
-            on_elicit=questions.form,
-            on_elicit_url=questions.url,
-        )
+    return visit(
+        target_of(arguments.target, arguments.config),
+        work,
+        reports,
+        backend=backend,
+        debug=arguments.debug,
+        era=era or "auto",
+        timeout=CALL_SECONDS if timeout is None else timeout,
+        on_elicit=questions.form,
+        on_elicit_url=questions.url,
+    )

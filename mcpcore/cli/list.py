@@ -19,9 +19,9 @@ __all__ = ("list_offers",)
 
 def list_offers(arguments: Namespace) -> int:
     """Print what the server offers, as text or as one JSON object. Raises `WrongUsage`."""
-    timeout = setting(arguments.timeout, "--timeout", "", seconds)
-    era = setting(arguments.era, "--era", "", era_choice)
-    backend = setting(arguments.backend, "--backend", "MCPCORE_BACKEND", one_of(*BACKENDS))
+    timeout = setting(arguments.timeout, "--timeout", seconds)
+    era = setting(arguments.era, "--era", era_choice)
+    backend = setting(arguments.backend, "--backend", one_of(*BACKENDS), variable="MCPCORE_BACKEND")
     out = sys.stdout
 
     async def work(client: Client) -> int:
@@ -29,16 +29,15 @@ def list_offers(arguments: Namespace) -> int:
         print(offers.json() if arguments.json else offers.text(), file=out)
         return 0
 
-    with Reports() as reports:
-        return visit(
-            target_of(arguments.target, arguments.config),
-            work,
-            backend=backend,
-            debug=arguments.debug,
-            era=era or "auto",
-            timeout=CALL_SECONDS if timeout is None else timeout,
-            on_log=reports.log,
-        )
+    return visit(
+        target_of(arguments.target, arguments.config),
+        work,
+        Reports(),
+        backend=backend,
+        debug=arguments.debug,
+        era=era or "auto",
+        timeout=CALL_SECONDS if timeout is None else timeout,
+    )
 
 
 class _Offers:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 from mcpcore.cli.usage import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, WrongUsage
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises SystemExit for --help, --version and a command line that argparse refuses, as argparse does.
     """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an odd locale must not lose a result
     arguments = _read(sys.argv[1:] if argv is None else argv)
     try:
@@ -78,12 +79,14 @@ def _read(argv: Sequence[str]) -> "Namespace":
     words = [word for word in rest if word != "--"]
     if unknown := [word for word in words if word.startswith("-") or arguments.command != "call"]:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    arguments.words = words
+    # argparse takes positional words in one run only, and options may stand between these.
+    first = getattr(arguments, "first_word", None)
+    arguments.words = words if first is None else [first, *words]
     return arguments
 
 
 def _parser() -> "ArgumentParser":
-    from argparse import SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
+    from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
     parser = ArgumentParser(
         prog="mcpcore",
@@ -122,10 +125,9 @@ def _parser() -> "ArgumentParser":
         client.add_argument("target", metavar="TARGET", help="where the server is; see below")
     call.add_argument("tool", metavar="TOOL", help="the tool's name")
     call.add_argument(
-        "words_help",
+        "first_word",
         metavar="key=value",
         nargs="?",
-        default=SUPPRESS,
         help="an argument: JSON where the tool wants no string, else text",
     )
     call.add_argument("--args", metavar="JSON", help="the arguments as one JSON object")

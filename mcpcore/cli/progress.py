@@ -18,21 +18,12 @@ _CLEAR = "\r\x1b[K"
 
 
 class Reports:
-    """Progress, log messages and notes. A context: at its end no bar is left behind half a line."""
+    """Progress, log messages and notes. `finish` ends the line that a bar is on."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
         self._bar = ""
-
-    def __enter__(self) -> "Reports":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar:
-            self._stream.write("\n")
-            self._stream.flush()
-            self._bar = ""
 
     async def progress(self, progress: float, total: float | None, message: str | None) -> None:
         """Show how far a call is; percent only when the total is known."""
@@ -74,6 +65,12 @@ class Reports:
             self._stream.write(_CLEAR)
             self._stream.flush()
             self._bar = ""
+
+    def finish(self) -> None:
+        """Leave the bar where it is and go on below it."""
+        if self._bar:
+            self._bar = ""
+            self._line("")
 
     def _line(self, text: str) -> None:
         self._stream.write(text + "\n")

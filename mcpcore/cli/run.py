@@ -19,10 +19,10 @@ __all__ = ("run",)
 def run(arguments: Namespace) -> int:
     """Serve until the client is done (0) or the process is told to stop: 0 after SIGTERM, KeyboardInterrupt after
     SIGINT. Raises `WrongUsage` before anything is served, and what the server raises."""
-    transport = setting(arguments.transport, "--transport", "MCPCORE_TRANSPORT", str) or "stdio"
-    backend = setting(arguments.backend, "--backend", "MCPCORE_BACKEND", one_of(*BACKENDS))
-    grace = setting(arguments.grace, "--grace", "MCPCORE_GRACE", seconds)
-    eras = setting(arguments.era, "--era", "MCPCORE_ERA", one_of("all", *(era.value for era in Era)))
+    transport = setting(arguments.transport, "--transport", str, variable="MCPCORE_TRANSPORT") or "stdio"
+    backend = setting(arguments.backend, "--backend", one_of(*BACKENDS), variable="MCPCORE_BACKEND")
+    grace = setting(arguments.grace, "--grace", seconds, variable="MCPCORE_GRACE")
+    eras = setting(arguments.era, "--era", one_of("all", *(era.value for era in Era)), variable="MCPCORE_ERA")
     for name in transport.split(","):
         if name in NOT_YET:
             refuse_transport(name)

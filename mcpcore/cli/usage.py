@@ -23,12 +23,14 @@ class WrongUsage(Exception):
     """The text says what is wrong and what there is instead; it is all that the user sees."""
 
 
-def setting(given: str | None, flag: str, variable: str, read: Callable[[str], T]) -> T | None:
-    """What a flag says, or else its environment variable; None when neither is given. Empty variables do not count.
+def setting(given: str | None, flag: str, read: Callable[[str], T], *, variable: str | None = None) -> T | None:
+    """What a flag says, or else its environment variable; None when neither is given. An empty variable is none.
 
     `read` turns the text into a value or raises ValueError. Raises `WrongUsage`, which names the flag or variable.
     """
-    text, source = (given, flag) if given is not None else (os.environ.get(variable) or None, variable)
+    text, source = given, flag
+    if text is None and variable is not None:
+        text, source = os.environ.get(variable) or None, variable
     if text is None:
         return None
     try:

@@ -1,6 +1,5 @@
 """One visit to a server: connect, do one thing, leave; and the exit code it ends with."""
 
-import os
 import signal
 import sys
 import traceback
@@ -10,11 +9,12 @@ from typing import Any
 
 import anyio
 
+from mcpcore.cli.progress import Reports
 from mcpcore.cli.release import version
 from mcpcore.cli.render import visible
 from mcpcore.cli.source import print_to_stderr
 from mcpcore.cli.target import Target
-from mcpcore.cli.usage import EXIT_FAILED, EXIT_INTERRUPTED, WrongUsage, one_of
+from mcpcore.cli.usage import EXIT_FAILED, EXIT_INTERRUPTED, one_of
 from mcpcore.client import Client
 from mcpcore.errors import ConnectionLost, DeadlineExceeded, LocalProtocolError, PeerError, RemoteProtocolError
 from mcpcore.groups import sole_error
@@ -33,6 +33,7 @@ era_choice = one_of("auto", "modern", "legacy", *REVISIONS)
 def visit(
     target: Target,
     work: Callable[[Client], Awaitable[int]],
+    reports: Reports,
     *,
     backend: str | None = None,
     debug: bool = False,
@@ -47,12 +48,16 @@ def visit(
     backend = backend or target.backend or BACKENDS[0]
     try:
         with print_to_stderr(), sole_error():
+            options["on_log"] = reports.log
             return anyio.run(partial(_visit, target.client_target, work, options), backend=backend)
     except _TOLD as error:
+        reports.finish()
         if debug:
             traceback.print_exception(error)
-        print(f"mcpcore: {one_line(error)}", file=sys.stderr)
+        reports.note(f"mcpcore: {one_line(error)}")
         return EXIT_FAILED
+    finally:
+        reports.finish()
 
 
 async def _visit(client_target: Any, work: Callable[[Client], Awaitable[int]], options: dict[str, Any]) -> int:

@@ -4,6 +4,7 @@ from enum import Enum
 
 import msgspec
 
+from mcpcore.adaptation import adapt
 from mcpcore.eras import Terms
 from mcpcore.errors import LocalProtocolError, RemoteProtocolError
 from mcpcore.revisions import HANDSHAKE_REVISIONS, LATEST_HANDSHAKE, Era, Revision
@@ -56,9 +57,11 @@ class Handshake:
 
     def initialize(self, params: InitializeRequestParams) -> Terms:
         """Agree on the terms of the session."""
+        revision = answered_revision(params.protocol_version)
         self._terms = Terms(
-            revision=answered_revision(params.protocol_version),
-            capabilities=params.capabilities,
+            revision=revision,
+            # What the revision has no message for cannot be asked, whatever the client declares.
+            capabilities=adapt(params.capabilities, revision),
             client_info=params.client_info,
             log_level=self._log_level,
         )

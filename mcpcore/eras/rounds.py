@@ -30,7 +30,7 @@ class RoundState(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer to each question, by key."""
 
     words: dict[str, str] = {}
-    """A digest of the question that each answer belongs to, by key."""
+    """A digest of each question of the last run, by key: those answered, and those that went out."""
 
     done: dict[str, msgspec.Raw] = {}
     """The result of each `once`, by name."""
@@ -91,6 +91,9 @@ class Rounds:
         something that changes between runs, and the answers would be taken for those to other questions.
         """
         forgotten = self._state.answers.keys() - self._words.keys()
+        if self._words.keys().isdisjoint(pending := self._state.words.keys() - self._state.answers.keys()):
+            # Of questions that went out together some may come later in this run; one of them has come at least.
+            forgotten |= pending
         if forgotten:
             raise LocalProtocolError(
                 f"this run asked {sorted(self.questions)} without asking {sorted(forgotten)} again, as an earlier run "
@@ -100,8 +103,7 @@ class Rounds:
         if self._state.rounds >= MAX_ROUNDS:
             raise LocalProtocolError(f"the handler has asked in {MAX_ROUNDS} rounds and still asks")
         answers = {key: _raw(self._answers[key]) for key in self._words if key in self._answers}
-        words = {key: self._words[key] for key in answers}
-        return _encode(RoundState(answers, words, self._done, self._state.rounds + 1))
+        return _encode(RoundState(answers, self._words, self._done, self._state.rounds + 1))
 
 
 def arguments_digest(*parts: Any) -> bytes:

@@ -13,6 +13,7 @@ import anyio
 
 from mcpcore.channel import Origin
 from mcpcore.errors import ConnectionLost
+from mcpcore.groups import sole_error
 from mcpcore.methods import MULTI_ROUND, NOTIFICATIONS, REQUESTS
 from mcpcore.multiplex import Multiplexer, Oversize, Pipe
 from mcpcore.revisions import LATEST, Era, Revision
@@ -110,8 +111,9 @@ class Peer:
     def request(self, method: str, params: Frame | None = None, *, id: int | str | None = None, **meta: Any) -> Any:
         """Send a request under the revision in use and return its id."""
         if id is None:
-            self._last_id += 1
-            id = self._last_id
+            id = self._last_id = self._last_id + 1
+            while id in self._methods:
+                id = self._last_id = self._last_id + 1
         params = dict(params or {})
         if self.revision.era is Era.MODERN:
             if self.log_level is not None:
@@ -203,6 +205,16 @@ class Peer:
         """The result of a tool."""
         return await self.result("tools/call", {"name": name, "arguments": arguments or {}}, **options)
 
+    async def initialize(self, revision: Revision) -> Frame:
+        """The first half of a handshake."""
+        self.revision = revision
+        return await self.result("initialize", self.introduction(revision))
+
+    def introduction(self, version: str) -> Frame:
+        """The parameters of `initialize`."""
+        client = {"name": "peer", "version": "1"}
+        return {"protocolVersion": str(version), "capabilities": self.capabilities, "clientInfo": client}
+
     async def hello(
         self, revision: Revision, capabilities: Frame | None = None, *, log_level: str | None = None
     ) -> Frame | None:
@@ -212,14 +224,7 @@ class Peer:
         self.log_level = log_level
         if revision.era is Era.MODERN:
             return None
-        result = await self.result(
-            "initialize",
-            {
-                "protocolVersion": revision.value,
-                "capabilities": self.capabilities,
-                "clientInfo": {"name": "peer", "version": "1"},
-            },
-        )
+        result = await self.initialize(revision)
         self.notify("notifications/initialized")
         if log_level is not None:
             assert await self.result("logging/setLevel", {"level": log_level}) == {}
@@ -273,7 +278,8 @@ async def wired(server: Server, *, principal: str | None = None, grace: float = 
         finally:
             peer.ended.set()
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(serve)
-        yield peer
-        tasks.cancel_scope.cancel()
+    with sole_error():
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve)
+            yield peer
+            tasks.cancel_scope.cancel()

@@ -81,7 +81,7 @@ def read(path: Path) -> Transcript:
             header[found[1]] = found[2]
         elif found := _LET.fullmatch(line):
             lets.append((found[1], json.loads(found[2])))
-    revisions = [one for word in header["revisions"].split() for one in _SHORT.get(word, (Revision(word),))]
+    revisions = [one for word in header["revisions"].split() for one in _SHORT.get(word) or (Revision(word),)]
     client = json.loads(header["client"]) if "client" in header else None
     name = f"{path.parent.name}/{path.stem}"
     return Transcript(name, tuple(revisions), header["server"], client, tuple(lets), tuple(steps))
@@ -234,8 +234,7 @@ class Player:
     def _check_message(self, frame: Any) -> None:
         if "id" in frame or "error" not in frame:
             # Without an id the older schemas know no error, and there is no id to give.
-            known = definitions(self.revision)["JSONRPCMessage"]
-            validate(frame, self.revision, "JSONRPCMessage") if known else None
+            validate(frame, self.revision, "JSONRPCMessage")
         if "method" in frame:
             assert "id" not in frame or self.revision.era is Era.LEGACY, f"a stateless server asks nothing: {frame}"
             definition = message_definition(self.revision, frame["method"])

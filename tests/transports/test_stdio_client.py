@@ -27,7 +27,7 @@ from mcpcore_transports.stdio import diagnostics as diagnostics_module
 from mcpcore_transports.stdio import processes
 from mcpcore_transports.stdio.client import StdioTransport
 from mcpcore_transports.stdio.descriptors import InputDescriptor
-from mcpcore_transports.stdio.diagnostics import STDERR_TEXT_CHARACTERS, Diagnostics, OwnStderr
+from mcpcore_transports.stdio.diagnostics import STDERR_TAIL_BYTES, STDERR_TEXT_CHARACTERS, Diagnostics, OwnStderr
 from mcpcore_transports.stdio.environment import SAFE_ENVIRONMENT, child_environment
 
 pytestmark = pytest.mark.anyio
@@ -382,6 +382,7 @@ async def test_the_quoted_end_of_stderr_is_whole_lines_and_bounded() -> None:
     assert text.endswith("line 19999\nthe end")
     assert text.startswith("line 19")
     assert STDERR_TEXT_CHARACTERS - 20 < len(text) <= STDERR_TEXT_CHARACTERS
+    assert len(diagnostics._tail) == STDERR_TAIL_BYTES
 
 
 @contextmanager

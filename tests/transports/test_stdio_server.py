@@ -86,7 +86,9 @@ class Host:
     async def write(self, data: bytes) -> None:
         await self._stdin.send(data)
 
-    async def ask(self, id: int | str, method: str, params: dict[str, Any] | None = None, *, modern: bool = True) -> None:
+    async def ask(
+        self, id: int | str, method: str, params: dict[str, Any] | None = None, *, modern: bool = True
+    ) -> None:
         await self.write(request(id, method, params, modern=modern))
 
     async def call(self, id: int | str, tool: str, **arguments: Any) -> None:
@@ -137,9 +139,9 @@ async def started(backend: str, *arguments: str, stderr: int | None = -1, **env:
         async with process:
             try:
                 yield Host(process)
-            except BaseException:
-                process.kill()
-                raise
+            finally:
+                if process.returncode is None and sys.exc_info()[0] is not None:
+                    process.kill()
 
 
 @pytest.fixture
@@ -261,9 +263,9 @@ async def test_one_interrupt_on_a_terminal_ends_it_without_a_traceback(anyio_bac
                     os.write(master, b"\x03")
                     assert await stderr.rest() == []
                     assert await process.wait() == 130
-                except BaseException:
-                    process.kill()
-                    raise
+                finally:
+                    if process.returncode is None:
+                        process.kill()
     finally:
         os.close(master)
     assert notes.read_text() == "up\ndown\n"
@@ -341,8 +343,11 @@ async def test_calls_run_while_a_huge_result_waits_for_a_slow_host(anyio_backend
         for id in range(10):
             await host.call(id, "say", word=f"call {id}")
             assert await host.stderr.next() == f"call {id}".encode()  # it ran, though nobody reads the output
-        assert len(await host.text("big")) == size
-        assert [await host.text(id) for id in range(10)] == [f"call {id}" for id in range(10)]
+        answers = {message["id"]: message["result"] for message in [await host.message() for _ in range(11)]}
+        assert len(answers.pop("big")["content"][0]["text"]) == size
+        assert {id: found["structuredContent"]["result"] for id, found in answers.items()} == {
+            id: f"call {id}" for id in range(10)
+        }
 
 
 async def test_a_host_that_never_reads_stderr_does_not_stop_the_server(anyio_backend: str) -> None:

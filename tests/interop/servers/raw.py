@@ -19,8 +19,10 @@ from mcpcore import Server
 @asynccontextmanager
 async def lifespan(server: Server) -> AsyncIterator[None]:
     note("up")
-    yield
-    note("down")
+    try:
+        yield
+    finally:
+        note("down")
 
 
 def note(word: str) -> None:

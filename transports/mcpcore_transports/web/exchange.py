@@ -89,8 +89,7 @@ class WebResponse(ABC):
 
     @abstractmethod
     async def finish(self) -> None:
-        """End the body. Without this the client sees a broken response, which is what a cancellation should look like."""
+        """End the body. A response that was started and not finished reaches the client as a broken one."""
 
 
 Application: TypeAlias = Callable[[WebRequest, WebResponse], Awaitable[None]]
-

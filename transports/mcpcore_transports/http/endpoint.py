@@ -1,0 +1,272 @@
+"""The HTTP application: which request goes where, and what is refused before any of it is looked at.
+
+One endpoint serves both eras of Streamable HTTP, and HTTP+SSE beside them when it is asked for. A request belongs to
+the stateless era when its header or its body says so; everything else follows the rules of the handshake era, where
+a session id names what came before.
+"""
+
+import logging
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+from anyio.abc import TaskGroup
+
+from mcpcore.channel import Envelope, Origin
+from mcpcore.errors import CODE_INVALID_REQUEST, ConnectionLost, RequestError
+from mcpcore.jsonrpc import (
+    Batch,
+    ErrorResponse,
+    Malformed,
+    Message,
+    Notification,
+    Request,
+    Response,
+    decode,
+    encode,
+    error_response,
+)
+from mcpcore.revisions import Era, Revision
+from mcpcore.server import Server
+from mcpcore.types import META_PROTOCOL_VERSION
+from mcpcore_transports.framing.origins import cors_headers
+from mcpcore_transports.http.handshake import HandshakeExchange
+from mcpcore_transports.http.options import HttpOptions
+from mcpcore_transports.http.replies import JSON_HEADERS, ExchangeReply, status_of
+from mcpcore_transports.http.sessions import SessionTable
+from mcpcore_transports.http.verifying import HeaderVerifier
+from mcpcore_transports.sse.server import SseServer
+from mcpcore_transports.web.exchange import BodyTooLarge, Headers, WebRequest, WebResponse
+
+__all__ = ("Endpoint",)
+
+_ENVELOPE_KEY = META_PROTOCOL_VERSION.encode()
+
+logger = logging.getLogger("mcpcore.http")
+
+
+class Endpoint:
+    """Serves one server. `run` has to be entered while requests are handled: sessions live in its task group."""
+
+    def __init__(self, server: Server, options: HttpOptions) -> None:
+        self._server = server
+        self._options = options
+        self._grace = 0.0
+        self.sessions = SessionTable(
+            self._serve_session, options.store, max_sessions=options.max_sessions, idle_seconds=options.idle_seconds
+        )
+        self._handshake = HandshakeExchange(self.sessions, options)
+        self._messages_path = "" if options.sse_path is None else options.sse_path.rstrip("/") + "/messages"
+        self.streams = SseServer(messages_path=self._messages_path, max_connections=options.max_sessions)
+        self.draining = False
+
+    def start(self, tasks: TaskGroup) -> None:
+        self.sessions.start(tasks)
+
+    async def stop(self, grace: float) -> None:
+        """Take no more work, end every stream that only waits, and give what runs `grace` seconds."""
+        self.draining = True
+        self._server.stop(grace)
+        self.streams.end_all()
+
+    async def __call__(self, request: WebRequest, response: WebResponse) -> None:
+        path = request.path.rstrip("/") or "/"
+        try:
+            if path == "/healthz":
+                await response.send_whole(200, _TEXT, b"ok\n")
+            elif path == "/readyz":
+                await response.send_whole(*((503, _TEXT, b"draining\n") if self.draining else (200, _TEXT, b"ready\n")))
+            else:
+                await self._route(path, request, response)
+        except BodyTooLarge:
+            text = f"the body is over the limit of {self._options.max_body_bytes} bytes"
+            await _refuse(response, 413, text, self._cors(request))
+        except ConnectionLost:
+            return  # nobody is left to be told
+
+    async def _route(self, path: str, request: WebRequest, response: WebResponse) -> None:
+        options = self._options
+        if path not in (options.path.rstrip("/"), options.sse_path, self._messages_path or None):
+            await response.send_whole(404, _TEXT, b"there is nothing here\n")
+            return
+        if (refusal := options.policy.check_host(request.headers.get("host"))) is not None:
+            await _refuse(response, 421, refusal)
+            return
+        origin = request.headers.get("origin")
+        if (refusal := options.policy.check_origin(origin, request.headers.get("host"))) is not None:
+            await _refuse(response, 403, refusal)
+            return
+        cors = self._cors(request)
+        if request.method == "OPTIONS":
+            wanted = request.headers.get("access-control-request-headers")
+            await response.send_whole(204, cors_headers(origin, preflight=True, requested_headers=wanted), b"")
+            return
+        principal: str | None = None
+        if options.auth is not None:
+            principal = await options.auth(request)
+            if principal is None:
+                challenge = (("www-authenticate", 'Bearer realm="mcp"'), *cors)
+                await _refuse(response, 401, "this server wants to know who is asking: send a bearer token", challenge)
+                return
+        if path == options.path.rstrip("/"):
+            await self._mcp(request, response, principal, cors)
+        elif path == options.sse_path:
+            await self._sse(request, response, principal, cors)
+        else:
+            await self._sse_message(request, response, principal, cors)
+
+    # ------------------------------------------------------------------ Streamable HTTP
+
+    async def _mcp(self, request: WebRequest, response: WebResponse, principal: str | None, cors: Headers) -> None:
+        if request.method == "POST":
+            await self._post(request, response, principal, cors)
+        elif request.method in ("GET", "DELETE") and Era.LEGACY in self._server.eras:
+            origin = Origin(transport="http", principal=principal, headers=request.headers)
+            await self._handshake.without_body(request, response, origin, cors)
+        else:
+            allow = "POST, GET, DELETE, OPTIONS" if Era.LEGACY in self._server.eras else "POST, OPTIONS"
+            await _refuse(response, 405, f"{request.method} is not for this path", (("allow", allow), *cors))
+
+    async def _post(self, request: WebRequest, response: WebResponse, principal: str | None, cors: Headers) -> None:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/json":
+            await _refuse(response, 415, "the body must be application/json", cors)
+            return
+        accepts = _accepted(request.headers.get("accept"))
+        if not accepts:
+            await _refuse(response, 406, "the client must accept application/json or text/event-stream", cors)
+            return
+        body = await request.body(self._options.max_body_bytes)
+        message = decode(body)
+        version = request.headers.get("mcp-protocol-version")
+        if self._is_modern(version, message, body):
+            origin = Origin(
+                transport="http", principal=principal, headers=request.headers, verifier=HeaderVerifier(request)
+            )
+            await self._stateless(request, response, message, origin, "event-stream" in accepts, cors)
+            return
+        if Era.LEGACY not in self._server.eras and not isinstance(message, Malformed):
+            await self._stateless(request, response, message, Origin(transport="http"), False, cors)
+            return
+        if isinstance(message, Malformed):
+            await _answer(response, 400, error_response(message.id, message.error), cors)
+            return
+        origin = Origin(transport="http", principal=principal, headers=request.headers)
+        await self._handshake.post(request, response, message, origin, accepts, cors)
+
+    def _is_modern(self, version: str | None, message: Message | Batch, body: bytes) -> bool:
+        """Which era a POST belongs to: that of its header, or of the envelope in its body (spec 2026-07-28)."""
+        if Era.MODERN not in self._server.eras:
+            return False
+        revision = None if version is None else Revision.parse(version.strip())
+        if revision is not None and revision.era is Era.MODERN:
+            return True
+        if isinstance(message, Request) and message.method == "server/discover":
+            return True
+        # A search for the bytes first: a legacy request is not decoded twice for this.
+        return isinstance(message, Request | Notification) and _ENVELOPE_KEY in body and _has_envelope(message)
+
+    async def _stateless(
+        self,
+        request: WebRequest,
+        response: WebResponse,
+        message: Message | Batch,
+        origin: Origin,
+        streams: bool,
+        cors: Headers,
+    ) -> None:
+        if isinstance(message, Request):
+            if message.method == "subscriptions/listen" and not streams:
+                await _refuse(response, 406, "subscriptions/listen is answered with text/event-stream", cors)
+                return
+            only_json = not streams or (self._options.json_response and message.method != "subscriptions/listen")
+            reply = ExchangeReply(response, only_json=only_json, headers=cors)
+            request.when_gone(reply.close)
+            await self._server.answer(Envelope(message, reply, origin))
+            return
+        if isinstance(message, Notification):
+            # Ids are the callers' own here, so a cancellation by id could only ever hit somebody else's request.
+            await response.send_whole(202, cors, b"")
+            return
+        if isinstance(message, Malformed):
+            error = message.error
+            await _answer(response, 400, error_response(message.id, error), cors)
+            return
+        what = "batches" if isinstance(message, Batch) else "responses"
+        error = RequestError(CODE_INVALID_REQUEST, f"this revision has no {what}: post one request or notification")
+        await _answer(response, 400, error_response(None, error), cors)
+
+    async def _serve_session(self, session: Any) -> None:
+        await self._server.serve_channel(session, grace=self._grace)
+
+    # ------------------------------------------------------------------ HTTP+SSE
+
+    async def _sse(self, request: WebRequest, response: WebResponse, principal: str | None, cors: Headers) -> None:
+        if request.method != "GET":
+            await _refuse(response, 405, "open the event stream with GET", (("allow", "GET"), *cors))
+            return
+        origin = Origin(transport="sse", principal=principal, headers=request.headers)
+        await self.streams.stream(self._server, request, response, origin, cors)
+
+    async def _sse_message(
+        self, request: WebRequest, response: WebResponse, principal: str | None, cors: Headers
+    ) -> None:
+        if request.method != "POST":
+            await _refuse(response, 405, "post messages here", (("allow", "POST"), *cors))
+            return
+        session = parse_qs(request.query).get("session_id", [""])[0]
+        origin = Origin(transport="sse", principal=principal, headers=request.headers)
+        body = await request.body(self._options.max_body_bytes)
+        if await self.streams.post(session, origin, body):
+            await response.send_whole(202, (*_TEXT, *cors), b"accepted\n")
+        else:
+            await _refuse(response, 404, "there is no such session: open the event stream again", cors)
+
+    def _cors(self, request: WebRequest) -> Headers:
+        return cors_headers(request.headers.get("origin"))
+
+
+_TEXT: Headers = (("content-type", "text/plain; charset=utf-8"),)
+
+
+class _Envelope(msgspec.Struct):
+    meta: dict[str, Any] | None = msgspec.field(default=None, name="_meta")
+
+
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
+
+
+def _has_envelope(message: Request | Notification) -> bool:
+    try:
+        return META_PROTOCOL_VERSION in (_decode_envelope(message.params).meta or {})
+    except (ValueError, RecursionError):
+        return False
+
+
+def _accepted(accept: str | None) -> frozenset[str]:
+    """What of "json" and "event-stream" an Accept header allows; absent, or with wildcards, both (RFC 9110, 12.5.1)."""
+    if accept is None:
+        return frozenset(("json", "event-stream"))
+    found = set()
+    for part in accept.lower().split(","):
+        kind, *parameters = (piece.strip() for piece in part.split(";"))
+        if "q=0" in (p.replace(" ", "").rstrip(".0") if p.startswith("q") else p for p in parameters):
+            continue
+        if kind in ("application/json", "application/*", "*/*"):
+            found.add("json")
+        if kind in ("text/event-stream", "text/*", "*/*"):
+            found.add("event-stream")
+    return frozenset(found)
+
+
+async def _refuse(response: WebResponse, status: int, text: str, headers: Headers = ()) -> None:
+    """A refusal before any message was looked at; JSON-RPC in the body, for clients that read nothing else."""
+    error = error_response(None, RequestError(CODE_INVALID_REQUEST, text))
+    await _answer(response, status, error, headers)
+
+
+async def _answer(
+    response: WebResponse, status: int | None, answer: Response | ErrorResponse, headers: Headers = ()
+) -> None:
+    found = status_of(answer) if status is None else status
+    await response.send_whole(found, (*JSON_HEADERS, *headers), encode(answer))

@@ -1,0 +1,258 @@
+"""Streamable HTTP of the handshake era, 2025-03-26 to 2025-11-25: sessions, their streams, and coming back to them."""
+
+import anyio
+
+from mcpcore.channel import Origin
+from mcpcore.errors import (
+    CODE_INVALID_REQUEST,
+    ConnectionLost,
+    RequestError,
+)
+from mcpcore.jsonrpc import Batch, ErrorResponse, Malformed, Message, Request, Response, encode, error_response
+from mcpcore.revisions import HANDSHAKE_REVISIONS, Revision
+from mcpcore_transports.framing.eventstream import KEEP_ALIVE, encode_event, encode_priming_event
+from mcpcore_transports.http.options import HttpOptions
+from mcpcore_transports.http.replies import EVENT_STREAM_HEADERS, JSON_HEADERS, status_of
+from mcpcore_transports.http.sessions import HttpSession, SessionTable
+from mcpcore_transports.http.streams import Item, Reader, Stream
+from mcpcore_transports.web.exchange import Headers, WebRequest, WebResponse
+
+__all__ = ("SESSION_HEADER", "STREAM_AFTER_SECONDS", "HandshakeExchange")
+
+SESSION_HEADER = "mcp-session-id"
+
+STREAM_AFTER_SECONDS = 1.0
+"""A request that takes longer is answered with an event stream although nothing has happened yet: its keep-alive
+comments hold the connection open, and from 2025-11-25 on there is an event id to come back with."""
+
+
+class HandshakeExchange:
+    """Handles the requests of clients that have, or begin, a session."""
+
+    def __init__(self, sessions: SessionTable, options: HttpOptions) -> None:
+        self._sessions = sessions
+        self._options = options
+
+    async def post(
+        self,
+        request: WebRequest,
+        response: WebResponse,
+        message: Message | Batch,
+        origin: Origin,
+        accepts: frozenset[str],
+        cors: Headers,
+    ) -> None:
+        if isinstance(message, Request) and message.method == "initialize":
+            await self._initialize(request, response, message, origin, accepts, cors)
+            return
+        session = await self._session(request, response, origin, cors)
+        if session is None:
+            return
+        if isinstance(message, Batch):
+            await self._batch(request, response, session, message, origin, cors)
+            return
+        if isinstance(message, Request):
+            await self._request(request, response, session, message, origin, accepts, cors)
+            return
+        await session.accept(message, origin)
+        await response.send_whole(202, cors, b"")
+
+    async def without_body(self, request: WebRequest, response: WebResponse, origin: Origin, cors: Headers) -> None:
+        """GET opens the stream for what belongs to no request, or takes one up again; DELETE ends the session."""
+        if request.headers.get(SESSION_HEADER) is None:
+            text = f"{request.method} needs a session: initialize first"
+            await _refuse(response, 405, text, (("allow", "POST"), *cors))
+            return
+        session = await self._session(request, response, origin, cors)
+        if session is None:
+            return
+        if request.method == "DELETE":
+            await self._sessions.end(session)
+            await response.send_whole(204, cors, b"")
+            return
+        last_id = request.headers.get("last-event-id")
+        stream = session.unasked if last_id is None else await session.stream_to_resume(last_id)
+        if stream is None:
+            await _refuse(response, 400, "this Last-Event-ID is not known here, or not any more", cors)
+            return
+        # The newest reader wins: an older one may be a connection that died without telling.
+        reader = stream.attach()
+        request.when_gone(lambda: stream.detach(reader))
+        try:
+            await response.start(200, (*EVENT_STREAM_HEADERS, *cors), idle_bytes=KEEP_ALIVE)
+            seen: set[str] = set()
+            if last_id is not None:
+                for event in await self._options.store.after(session.id, last_id) or ():
+                    seen.add(event.id)
+                    await response.send(self._event(Item(event.data, event.id)))
+            elif session.primes:
+                stream.primes = True
+                stream.streaming = False
+                await stream.begin()
+            await self._relay(response, session, stream, reader, seen)
+        finally:
+            stream.detach(reader)
+
+    async def _session(
+        self, request: WebRequest, response: WebResponse, origin: Origin, cors: Headers
+    ) -> HttpSession | None:
+        """The session that a request names; None when it was refused."""
+        version = request.headers.get("mcp-protocol-version")
+        if version is not None and Revision.parse(version.strip()) not in HANDSHAKE_REVISIONS:
+            names = ", ".join(HANDSHAKE_REVISIONS)
+            await _refuse(response, 400, f"MCP-Protocol-Version {version!r} is not served in a session: {names}", cors)
+            return None
+        id = request.headers.get(SESSION_HEADER)
+        if id is None:
+            text = "Mcp-Session-Id is missing: send initialize first (or a 2026-07-28 request, which needs no session)"
+            await _refuse(response, 400, text, cors)
+            return None
+        session = self._sessions.find(id, origin.principal)
+        if session is None:
+            await _refuse(response, 404, "there is no such session (any more): send initialize again", cors)
+        return session
+
+    async def _initialize(
+        self,
+        request: WebRequest,
+        response: WebResponse,
+        message: Request,
+        origin: Origin,
+        accepts: frozenset[str],
+        cors: Headers,
+    ) -> None:
+        if request.headers.get(SESSION_HEADER) is not None:
+            session = await self._session(request, response, origin, cors)
+            if session is not None:
+                await self._request(request, response, session, message, origin, accepts, cors)
+            return
+        try:
+            session = self._sessions.open(origin)
+        except RequestError as busy:
+            await _answer(response, error_response(message.id, busy), (("retry-after", "5"), *cors))
+            return
+        stream = session.open_stream(message.id)
+        reader = stream.attach()
+        await session.accept(message, origin, stream)
+        item = await reader.next()
+        if item is None:
+            raise ConnectionLost("the session ended while it was being initialized")
+        await session.close_stream(stream)
+        if item.error is not None:
+            await self._sessions.end(session)
+            await response.send_whole(400, (*JSON_HEADERS, *cors), item.data)
+            return
+        session.learn_revision(item.data)
+        await response.send_whole(200, (*JSON_HEADERS, (SESSION_HEADER, session.id), *cors), item.data)
+
+    async def _request(
+        self,
+        request: WebRequest,
+        response: WebResponse,
+        session: HttpSession,
+        message: Request,
+        origin: Origin,
+        accepts: frozenset[str],
+        cors: Headers,
+    ) -> None:
+        stream = session.open_stream(message.id)
+        if self._options.json_response or "event-stream" not in accepts:
+            stream.instead = session.unasked
+        reader = stream.attach()
+        # Leaving is no cancellation in this era: the stream goes on, and the client may come back for it.
+        request.when_gone(lambda: stream.detach(reader))
+        try:
+            await session.accept(message, origin, stream)
+            await self._respond(response, session, stream, reader, cors)
+        finally:
+            stream.detach(reader)
+
+    async def _respond(
+        self, response: WebResponse, session: HttpSession, stream: Stream, reader: Reader, cors: Headers
+    ) -> None:
+        """One JSON body when the answer comes first; an event stream as soon as anything else does."""
+        item: Item | None = None
+        with anyio.move_on_after(None if stream.instead is not None else STREAM_AFTER_SECONDS) as waiting:
+            item = await reader.next()
+        if waiting.cancelled_caught:
+            await stream.begin()
+        elif item is None:
+            if stream.closed:
+                await response.send_whole(202, cors, b"")  # it was cancelled, and gets no answer
+            return
+        elif item.final:
+            await session.close_stream(stream)
+            busy = item.error is not None and status_of(item.error) == 503
+            # Every other error is for the session's client to read from the body.
+            await response.send_whole(503 if busy else 200, (*JSON_HEADERS, *cors), item.data)
+            return
+        await response.start(200, (*EVENT_STREAM_HEADERS, *cors), idle_bytes=KEEP_ALIVE)
+        if item is not None:
+            await response.send(self._event(item))
+        await self._relay(response, session, stream, reader, set())
+
+    async def _relay(
+        self, response: WebResponse, session: HttpSession, stream: Stream, reader: Reader, seen: set[str]
+    ) -> None:
+        """Send what comes, until the stream is over or another response reads it."""
+        while (item := await reader.next()) is not None:
+            if item.id is None or item.id not in seen:
+                await response.send(self._event(item))
+            if item.final:
+                await session.retire(stream)
+                break
+        await response.finish()
+
+    def _event(self, item: Item) -> bytes:
+        if not item.data and item.id is not None:
+            return encode_priming_event(item.id, retry_ms=self._options.retry_ms)
+        return encode_event(item.data, event="message", id=item.id)
+
+    async def _batch(
+        self,
+        request: WebRequest,
+        response: WebResponse,
+        session: HttpSession,
+        batch: Batch,
+        origin: Origin,
+        cors: Headers,
+    ) -> None:
+        """2025-03-26 only: requests and notifications, or responses, together; answered together too."""
+        kinds = {isinstance(message, Response | ErrorResponse) for message in batch.messages}
+        if not session.batches or len(kinds) > 1:
+            why = (
+                "a batch holds requests and notifications, or responses" if session.batches else "there are no batches"
+            )
+            error = RequestError(CODE_INVALID_REQUEST, f"not in this revision: {why}")
+            await _answer(response, error_response(None, error), cors)
+            return
+        answers: list[bytes] = []
+        streams: list[tuple[Stream, Reader]] = []
+        for message in batch.messages:
+            if isinstance(message, Request):
+                stream = session.open_stream(message.id)
+                stream.instead = session.unasked
+                streams.append((stream, stream.attach()))
+                await session.accept(message, origin, stream)
+            elif isinstance(message, Malformed):
+                answers.append(encode(error_response(message.id, message.error)))
+            else:
+                await session.accept(message, origin)
+        for stream, reader in streams:
+            item = await reader.next()
+            await session.close_stream(stream)
+            if item is not None:
+                answers.append(item.data)
+        if answers:
+            await response.send_whole(200, (*JSON_HEADERS, *cors), b"[" + b",".join(answers) + b"]")
+        else:
+            await response.send_whole(202, cors, b"")
+
+
+async def _refuse(response: WebResponse, status: int, text: str, headers: Headers = ()) -> None:
+    error = error_response(None, RequestError(CODE_INVALID_REQUEST, text))
+    await response.send_whole(status, (*JSON_HEADERS, *headers), encode(error))
+
+
+async def _answer(response: WebResponse, answer: ErrorResponse, headers: Headers = ()) -> None:
+    await response.send_whole(status_of(answer), (*JSON_HEADERS, *headers), encode(answer))

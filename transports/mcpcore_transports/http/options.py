@@ -1,0 +1,39 @@
+"""What can be set about serving over HTTP, with its limits and their reasons."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+import msgspec
+
+from mcpcore_transports.framing.origins import AccessPolicy
+from mcpcore_transports.http.replay import MemoryReplayStore, ReplayStore
+from mcpcore_transports.http.sessions import IDLE_SECONDS, MAX_SESSIONS
+from mcpcore_transports.web.exchange import WebRequest
+
+__all__ = ("MAX_BODY_BYTES", "Authenticate", "HttpOptions")
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""Bytes of one POST. What the official SDKs allow too; base64 of a photograph fits."""
+
+Authenticate: TypeAlias = Callable[[WebRequest], Awaitable[str | None]]
+"""Who sent a request: a principal, or None to refuse it with 401. Raises nothing: whoever cannot tell says None."""
+
+
+class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How one application is served."""
+
+    policy: AccessPolicy
+    path: str = "/mcp"
+    sse_path: str | None = None
+    """Where HTTP+SSE clients of 2024-11-05 connect; None to not serve them. They post below it, at `/messages`."""
+
+    json_response: bool = False
+    """Never answer with an event stream: notifications are left out."""
+
+    auth: Authenticate | None = None
+    max_body_bytes: int = MAX_BODY_BYTES
+    max_sessions: int = MAX_SESSIONS
+    idle_seconds: float = IDLE_SECONDS
+    store: ReplayStore = msgspec.field(default_factory=MemoryReplayStore)
+    retry_ms: int | None = None
+    """Milliseconds a client should wait before it reconnects, sent when a stream begins."""

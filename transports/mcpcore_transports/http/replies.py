@@ -1,0 +1,126 @@
+"""How a JSON-RPC answer becomes an HTTP response: as one JSON body, or, once something comes before it, as events.
+
+The status can be chosen until the first byte is sent, so an event stream begins with the first notification and not
+before: a request that is refused at once is answered with 400 or 404 and a JSON body (MCP 2026-07-28, Streamable
+HTTP).
+"""
+
+import anyio
+
+from mcpcore.channel import Envelope, ReplyChannel
+from mcpcore.errors import (
+    CODE_HEADER_MISMATCH,
+    CODE_INVALID_PARAMS,
+    CODE_INVALID_REQUEST,
+    CODE_METHOD_NOT_FOUND,
+    CODE_MISSING_CAPABILITY,
+    CODE_PARSE_ERROR,
+    CODE_SERVER_BUSY,
+    CODE_UNSUPPORTED_REVISION,
+    ConnectionLost,
+)
+from mcpcore.jsonrpc import ErrorResponse, Notification, Response, encode
+from mcpcore_transports.framing.eventstream import KEEP_ALIVE, encode_event
+from mcpcore_transports.web.exchange import Headers, WebResponse
+
+__all__ = ("EVENT_STREAM_HEADERS", "JSON_HEADERS", "OUTBOX_BYTES", "ExchangeReply", "status_of")
+
+OUTBOX_BYTES = 256 * 1024
+"""Bytes of one event stream that may wait while an earlier part is being sent, before the handler waits."""
+
+JSON_HEADERS: Headers = (("content-type", "application/json"),)
+
+EVENT_STREAM_HEADERS: Headers = (
+    ("content-type", "text/event-stream"),
+    ("cache-control", "no-cache, no-transform"),
+    # nginx buffers responses unless it is told not to, and would hold back every event.
+    ("x-accel-buffering", "no"),
+)
+
+_STATUS = {
+    CODE_PARSE_ERROR: 400,
+    CODE_INVALID_REQUEST: 400,
+    CODE_INVALID_PARAMS: 400,
+    CODE_METHOD_NOT_FOUND: 404,
+    CODE_HEADER_MISMATCH: 400,
+    CODE_MISSING_CAPABILITY: 400,
+    CODE_UNSUPPORTED_REVISION: 400,
+    CODE_SERVER_BUSY: 503,
+}
+
+
+def status_of(answer: Response | ErrorResponse) -> int:
+    """The HTTP status for an answer that is the whole response. What the specification leaves open is 200."""
+    return _STATUS.get(answer.error.code, 200) if isinstance(answer, ErrorResponse) else 200
+
+
+class ExchangeReply(ReplyChannel):
+    """The reply channel of a request without a session: its far end is the HTTP response itself.
+
+    The host closes it when the client leaves, which cancels the request in every response mode.
+    """
+
+    __slots__ = ("_extra", "_flushed", "_only_json", "_response", "_unsent", "answered")
+
+    def __init__(self, response: WebResponse, *, only_json: bool, headers: Headers = ()) -> None:
+        """`only_json` when the client does not accept events: notifications are then left out."""
+        super().__init__()
+        self._response = response
+        self._only_json = only_json
+        self._extra = tuple(headers)
+        self._unsent: list[bytes] | None = None
+        self._flushed: anyio.Event | None = None
+        self.answered = False
+
+    async def send(self, envelope: Envelope) -> bool:
+        message = envelope.message
+        if self.closed:
+            return False
+        frame = encode(message)
+        try:
+            if isinstance(message, Notification):
+                if self._only_json:
+                    return True
+                if not self._response.started:
+                    headers = (*EVENT_STREAM_HEADERS, *self._extra)
+                    await self._response.start(200, headers, idle_bytes=KEEP_ALIVE)
+                await self._put(encode_event(frame, event="message"))
+                return not self.closed
+            assert isinstance(message, Response | ErrorResponse), "2026-07-28: a server sends no requests"
+            self.answered = True
+            if not self._response.started:
+                status = status_of(message)
+                headers = (*JSON_HEADERS, *self._extra)
+                if status == 503:
+                    headers = (*headers, ("retry-after", "1"))
+                await self._response.send_whole(status, headers, frame)
+            else:
+                await self._put(encode_event(frame, event="message"))
+                await self._response.finish()
+        except ConnectionLost:
+            self.close("the client has left")
+            return False
+        return True
+
+    async def _put(self, event: bytes) -> None:
+        """Send in order, one task at a time; whoever comes while another sends hands its event over to that one."""
+        if self._unsent is not None:
+            self._unsent.append(event)
+            while self._unsent is not None and sum(map(len, self._unsent)) > OUTBOX_BYTES:
+                if self._flushed is None:
+                    self._flushed = anyio.Event()
+                await self._flushed.wait()
+            return
+        self._unsent = [event]
+        try:
+            while self._unsent:
+                unsent, self._unsent = self._unsent, []
+                await self._response.send(b"".join(unsent))
+                if self._flushed is not None:
+                    self._flushed.set()
+                    self._flushed = None
+        finally:
+            self._unsent = None
+            if self._flushed is not None:
+                self._flushed.set()
+                self._flushed = None

@@ -1,0 +1,238 @@
+"""The handshake sessions of one server over HTTP: who they belong to, and when they end."""
+
+import secrets
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import msgspec
+from anyio.abc import TaskGroup
+
+from mcpcore.channel import Channel, Envelope, Inbox, Origin
+from mcpcore.errors import CODE_SERVER_BUSY, ConnectionLost, RemoteProtocolError, RequestError
+from mcpcore.jsonrpc import ErrorResponse, Malformed, Message, Notification, Request, Response
+from mcpcore.methods import NOTIFICATIONS
+from mcpcore.revisions import Revision
+from mcpcore_transports.http.exchanges import SessionExchange
+from mcpcore_transports.http.replay import ReplayStore
+from mcpcore_transports.http.streams import Stream
+
+__all__ = ("IDLE_SECONDS", "MAX_SESSIONS", "HttpSession", "SessionTable")
+
+MAX_SESSIONS = 10_000
+"""Sessions of one server: at some kilobytes each, the memory of one process. The next client is told to come back."""
+
+IDLE_SECONDS = 30 * 60.0
+"""How long a session without a running request or an open stream is kept: a lunch break. Its client starts another
+one when it finds it gone."""
+
+SWEEP_SECONDS = 10.0
+"""How often sessions are looked at for being idle: they end this much late at most."""
+
+KEPT_STREAMS = 256
+"""Answered streams of one session that can still be replayed; the oldest are forgotten first."""
+
+
+class HttpSession(Channel):
+    """One handshake session: a channel whose messages come in by POST and go out on event streams."""
+
+    def __init__(self, store: ReplayStore, origin: Origin, now: float) -> None:
+        self.id = secrets.token_urlsafe(32)
+        """Unguessable, and not a credential: `principal` is checked on every request."""
+        self.principal = origin.principal
+        self.exchange = SessionExchange()
+        self.revision: Revision | None = None
+        self._store = store
+        self._incoming = Inbox()
+        self._names = 0
+        self._streams: dict[str, Stream] = {}
+        self.unasked = Stream(self.exchange, store, self.id, "0")
+        """What belongs to no request: it is read by GET."""
+        self.unasked.streaming = True
+        self._streams["0"] = self.unasked
+        self.last_used = now
+        self.closed = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is a reason not to call this session idle."""
+        return self.exchange.running > 0 or any(stream.attached for stream in self._streams.values())
+
+    @property
+    def primes(self) -> bool:
+        """Whether its streams begin with an event without data; clients before 2025-11-25 choke on one."""
+        return self.revision is not None and self.revision.at_least(Revision.R2025_11_25)
+
+    def learn_revision(self, answer: bytes) -> None:
+        """Take the negotiated revision from the answer to initialize."""
+        agreed = msgspec.json.decode(answer, type=_Agreed).result
+        self.revision = Revision.parse(agreed.protocol_version)
+
+    def open_stream(self, id: int | str) -> Stream:
+        """A stream for the answer to a request with this id."""
+        self._names += 1
+        stream = Stream(self.exchange, self._store, self.id, str(self._names), id)
+        stream.primes = self.primes
+        self._streams[stream.name] = stream
+        self.exchange.began(id, stream)
+        return stream
+
+    async def close_stream(self, stream: Stream) -> None:
+        """The answer was delivered as a whole: nothing of this stream can be asked for again."""
+        self._streams.pop(stream.name, None)
+        if stream.streaming:
+            await self._store.forget(self.id, stream.name)
+
+    async def retire(self, stream: Stream) -> None:
+        """The answer is in the store. Keep it for a client that lost the connection, but not for ever."""
+        done = [s for s in self._streams.values() if s.done]
+        for old in done[: max(0, len(done) - KEPT_STREAMS)]:
+            await self.close_stream(old)
+
+    async def stream_to_resume(self, event_id: str) -> Stream | None:
+        """The stream that an event id of this session belongs to."""
+        name = await self._store.stream_of(self.id, event_id)
+        return None if name is None else self._streams.get(name)
+
+    async def accept(self, message: Message, origin: Origin, stream: Stream | None = None) -> None:
+        """Take one message that was posted. Raises `ConnectionLost` when the session has ended."""
+        if isinstance(message, Response | ErrorResponse):
+            inbox = self.exchange.answered(message.id)
+            if inbox is not None:
+                inbox.put(Envelope(message, None, origin))
+            return
+        if isinstance(message, Malformed) and message.answers:
+            inbox = self.exchange.answered(message.id)
+            if inbox is not None:
+                inbox.put(Envelope(message, None, origin))
+            return
+        if isinstance(message, Notification) and message.method in (
+            "notifications/cancelled",
+            "notifications/progress",
+        ):
+            self._hear(message, origin)
+            return
+        if not await self._incoming.send(Envelope(message, stream, origin)):
+            raise ConnectionLost("the session has ended")
+
+    def _hear(self, message: Notification, origin: Origin) -> None:
+        try:
+            params = NOTIFICATIONS[message.method].decode_params(message.params)
+        except RemoteProtocolError:
+            return  # nobody can answer a notification, and what it was about is unknown
+        if message.method == "notifications/cancelled":
+            self.exchange.cancelled(params)
+            return
+        inbox = self.exchange.progressed(params)
+        if inbox is not None and not inbox.full:
+            inbox.put(Envelope(Notification(message.method, params), None, origin))
+
+    async def receive(self) -> Envelope:
+        try:
+            return await self._incoming.receive()
+        except anyio.ClosedResourceError:
+            raise anyio.EndOfStream from None
+
+    async def send(self, envelope: Envelope) -> None:
+        if isinstance(envelope.message, Request):
+            assert isinstance(envelope.reply, Inbox), "a request of ours is answered into an Inbox"
+        await self.unasked.send(envelope)
+
+    async def aclose(self) -> None:
+        """End the session: what runs in it is cancelled, and its streams end."""
+        self.closed = True
+        self._incoming.close()
+        self.exchange.close()
+        for stream in list(self._streams.values()):
+            stream.close("the session ended")
+        await self._store.forget(self.id)
+
+    def statistics(self) -> dict[str, Any]:
+        return {"running": self.exchange.running, "streams": len(self._streams), "dropped": self.exchange.dropped}
+
+
+class _AgreedResult(msgspec.Struct, rename="camel"):
+    protocol_version: str = ""
+
+
+class _Agreed(msgspec.Struct):
+    result: _AgreedResult
+
+
+class SessionTable:
+    """All sessions of one server; each lives in a task of the group given to `run`."""
+
+    def __init__(
+        self,
+        serve: Callable[[Channel], Awaitable[None]],
+        store: ReplayStore,
+        *,
+        max_sessions: int = MAX_SESSIONS,
+        idle_seconds: float = IDLE_SECONDS,
+    ) -> None:
+        self._serve = serve
+        self._store = store
+        self._max_sessions = max_sessions
+        self._idle_seconds = idle_seconds
+        self._sessions: dict[str, HttpSession] = {}
+        self._tasks: TaskGroup | None = None
+        self._opened: anyio.Event | None = None
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def start(self, tasks: TaskGroup) -> None:
+        """Keep sessions in this task group from here on."""
+        self._tasks = tasks
+        tasks.start_soon(self._sweep)
+
+    def open(self, origin: Origin) -> HttpSession:
+        """A session for a client that sends `initialize`. Raises `RequestError` when there are too many."""
+        if self._tasks is None or len(self._sessions) >= self._max_sessions:
+            busy = f"{len(self._sessions)} sessions are open, which is the limit; come back later"
+            raise RequestError(CODE_SERVER_BUSY, busy)
+        session = HttpSession(self._store, origin, anyio.current_time())
+        self._sessions[session.id] = session
+        self._tasks.start_soon(self._run, session)
+        if self._opened is not None:
+            self._opened.set()
+        return session
+
+    def find(self, id: str, principal: str | None) -> HttpSession | None:
+        """The session with this id, if it belongs to this principal; to anyone else there is none."""
+        session = self._sessions.get(id)
+        if session is None or session.closed or session.principal != principal:
+            return None
+        session.last_used = anyio.current_time()
+        return session
+
+    async def end(self, session: HttpSession) -> None:
+        self._sessions.pop(session.id, None)
+        await session.aclose()
+
+    async def end_all(self) -> None:
+        for session in list(self._sessions.values()):
+            await self.end(session)
+
+    async def _run(self, session: HttpSession) -> None:
+        try:
+            await self._serve(session)
+        except ConnectionLost:
+            pass  # the session was ended from this side, by DELETE or for being idle
+        finally:
+            self._sessions.pop(session.id, None)
+            with anyio.move_on_after(1, shield=True):
+                await session.aclose()
+
+    async def _sweep(self) -> None:
+        while True:
+            if not self._sessions:
+                self._opened = anyio.Event()
+                await self._opened.wait()
+            await anyio.sleep(SWEEP_SECONDS)
+            oldest = anyio.current_time() - self._idle_seconds
+            for session in list(self._sessions.values()):
+                if session.busy:
+                    session.last_used = anyio.current_time()
+                elif session.last_used < oldest:
+                    await self.end(session)

@@ -1,0 +1,187 @@
+"""One event stream of a handshake session: what answers one POST, or what belongs to none.
+
+The far end of its reply channel is this stream and not the socket: a connection that breaks cancels nothing, and the
+client may come back for the rest (2025-03-26 … 2025-11-25, "Resumability and Redelivery").
+"""
+
+from collections import deque
+
+import anyio
+import msgspec
+
+from mcpcore.channel import Envelope, Inbox, ReplyChannel
+from mcpcore.jsonrpc import ErrorResponse, Notification, Request, Response, encode
+from mcpcore_transports.http.exchanges import SessionExchange
+from mcpcore_transports.http.replay import ReplayStore
+
+__all__ = ("STREAM_BYTES", "Item", "Reader", "Stream")
+
+STREAM_BYTES = 256 * 1024
+"""Bytes that wait for an attached reader before the handler waits for it."""
+
+
+class Item(msgspec.Struct, frozen=True):
+    """Something to send on a stream."""
+
+    data: bytes
+    id: str | None
+    """Its event id, where the session has a replay store."""
+
+    final: bool = False
+    """It is the last one: the answer."""
+
+    error: ErrorResponse | None = None
+    """The answer, when it is an error."""
+
+
+class Reader:
+    """One HTTP response that reads a stream. The newest one wins; an older one is told that it has been replaced."""
+
+    def __init__(self) -> None:
+        self._items: deque[Item] = deque()
+        self._size = 0
+        self._arrived: anyio.Event | None = None
+        self._left: anyio.Event | None = None
+        self.ended = False
+
+    async def next(self) -> Item | None:
+        """The next item; None when this reader has been replaced or the stream is over."""
+        while not self._items:
+            if self.ended:
+                return None
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+        item = self._items.popleft()
+        self._size -= len(item.data)
+        if self._left is not None:
+            self._left.set()
+            self._left = None
+        return item
+
+    def put(self, item: Item) -> None:
+        self._items.append(item)
+        self._size += len(item.data)
+        if self._arrived is not None:
+            self._arrived.set()
+            self._arrived = None
+
+    async def wait_not_full(self) -> None:
+        """Wait while more than `STREAM_BYTES` are unread and somebody may still read them."""
+        while self._size > STREAM_BYTES and not self.ended:
+            if self._left is None:
+                self._left = anyio.Event()
+            await self._left.wait()
+
+    def end(self) -> None:
+        self.ended = True
+        for event in (self._arrived, self._left):
+            if event is not None:
+                event.set()
+
+
+class Stream(ReplyChannel):
+    """A stream of one session, and the reply channel of the request that it answers."""
+
+    __slots__ = (
+        "_exchange",
+        "_id",
+        "_order",
+        "_reader",
+        "_session",
+        "_store",
+        "done",
+        "instead",
+        "name",
+        "primes",
+        "streaming",
+    )
+
+    def __init__(
+        self, exchange: SessionExchange, store: ReplayStore, session: str, name: str, id: int | str | None = None
+    ) -> None:
+        super().__init__()
+        self._exchange = exchange
+        self._store = store
+        self._session = session
+        self._id = id
+        self._reader: Reader | None = None
+        self._order = anyio.Lock(fast_acquire=True)
+        self.name = name
+        self.streaming = False
+        """Whether anything has been sent but the answer, so that the response is an event stream; until then nothing
+        needs to be kept."""
+        self.primes = False
+        """Whether the stream begins with an event without data (from 2025-11-25 on): an id to come back with."""
+        self.instead: Stream | None = None
+        """Where questions go when this stream's response can hold nothing but the answer."""
+        self.done = False
+
+    @property
+    def attached(self) -> bool:
+        return self._reader is not None
+
+    def attach(self) -> Reader:
+        """Read from here on. A reader that was attached before ends."""
+        self.detach(self._reader)
+        self._reader = Reader()
+        if self.done:
+            self._reader.end()
+        return self._reader
+
+    def detach(self, reader: Reader | None) -> None:
+        """This response is over; the stream is not."""
+        if reader is not None:
+            reader.end()
+            if self._reader is reader:
+                self._reader = None
+
+    async def begin(self) -> None:
+        """Make an event stream of the response, if it is not one already."""
+        async with self._order:
+            await self._begin()
+
+    async def _begin(self) -> None:
+        if not self.streaming:
+            self.streaming = True
+            if self.primes:
+                id = await self._store.append(self._session, self.name, b"")
+                if self._reader is not None:
+                    self._reader.put(Item(b"", id))
+
+    async def send(self, envelope: Envelope) -> bool:
+        message = envelope.message
+        if self.closed or self.done:
+            return False
+        frame = encode(message)
+        final = isinstance(message, Response | ErrorResponse) and self._id is not None
+        if self.instead is not None and not final:
+            return await self.instead.send(envelope) if isinstance(message, Request) else True
+        if isinstance(message, Request):
+            assert isinstance(envelope.reply, Inbox), "a request of ours is answered into an Inbox"
+            self._exchange.ask(message, envelope.reply, self)
+        if self._reader is None and isinstance(message, Notification):
+            # Nobody reads: what only says how things are going is out of date by the time somebody does.
+            self._exchange.dropped += 1
+            return True
+        if final:
+            self._exchange.finished(self._id, self)
+        async with self._order:  # event ids grow in the order in which events are sent
+            if not final:
+                await self._begin()
+            # Kept before it is sent: the connection may break in between.
+            id = None if final and not self.streaming else await self._store.append(self._session, self.name, frame)
+            reader = self._reader
+            if final:
+                self.done = True
+            if reader is not None:
+                reader.put(Item(frame, id, final, message if isinstance(message, ErrorResponse) else None))
+                if final:
+                    reader.end()
+        if reader is not None and not final:
+            await reader.wait_not_full()
+        return True
+
+    def close(self, reason: str | None = None) -> None:
+        super().close(reason)
+        if self._reader is not None:
+            self._reader.end()

@@ -1,0 +1,58 @@
+"""Response heads as bytes (RFC 9112, 4 to 6)."""
+
+import time
+from email.utils import formatdate
+from http import HTTPStatus
+
+from mcpcore.errors import LocalProtocolError
+from mcpcore_transports.web.exchange import Headers
+
+__all__ = ("CONTINUE", "LAST_CHUNK", "encode_chunk", "encode_head", "has_no_body", "refusal_text")
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK = b"0\r\n\r\n"
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+_FRAMING_HEADERS = frozenset(("connection", "date", "transfer-encoding"))
+
+_date_second = 0
+_date_line = ""
+
+
+def encode_head(status: int, headers: Headers, framing: str) -> bytes:
+    """The bytes of a head. `framing` are whole header lines of the host's own, e.g. "connection: close" with CR LF.
+
+    Raises `LocalProtocolError` for a header that cannot be sent, or that is the host's to decide.
+    """
+    global _date_second, _date_line
+    now = int(time.time())
+    if now != _date_second:
+        _date_second, _date_line = now, f"date: {formatdate(now, usegmt=True)}\r\n"
+    lines = []
+    for name, value in headers:
+        if name.lower() in _FRAMING_HEADERS:
+            raise LocalProtocolError(f"the header {name!r} is set by the HTTP host, not by the application")
+        lines.append(f"{name}: {value}\r\n")
+    text = "".join(lines)
+    if text.count("\n") != len(lines) or text.count("\r") != len(lines) or "\0" in text:
+        raise LocalProtocolError("a response header contains a line break or a NUL")
+    start = _STATUS_LINES.get(status) or f"HTTP/1.1 {status} \r\n"
+    try:
+        return f"{start}{_date_line}{text}{framing}\r\n".encode("latin-1")
+    except UnicodeEncodeError as refused:
+        raise LocalProtocolError("a response header contains characters outside Latin-1") from refused
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """One chunk of a chunked body; `data` must not be empty, because that would end the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def has_no_body(status: int) -> bool:
+    """Whether a response with this status never has a body (RFC 9110, 6.4.1)."""
+    return status in (204, 304) or status < 200
+
+
+def refusal_text(status: int, message: str) -> bytes:
+    """The body of an answer that the host gives by itself."""
+    return f"{status}: {message}\n".encode()
