@@ -11,7 +11,7 @@ import msgspec
 
 from mcpcore.adaptation import adapt
 from mcpcore.channel import Origin
-from mcpcore.errors import CODE_METHOD_NOT_FOUND, InvalidParams, LocalProtocolError, RemoteProtocolError, RequestError
+from mcpcore.errors import CODE_INVALID_PARAMS, CODE_METHOD_NOT_FOUND, LocalProtocolError, RemoteProtocolError
 from mcpcore.forms import InvalidForm, check_form
 from mcpcore.jsonrpc import Notification
 from mcpcore.methods import NOTIFICATIONS, REQUESTS
@@ -115,7 +115,8 @@ class Answering(Role):
         return result if self.revision is None else adapt(result, self.revision)
 
     async def answer_question(self, method: str, params: Any) -> Any:
-        """The result struct for one question, however it arrived. Raises `RequestError` when nobody here answers it."""
+        """The result struct for one question, however it arrived. Raises `RemoteProtocolError` for one that this client
+        did not say it would answer."""
         if method == "roots/list":
             return await self._list_roots()
         if method == "sampling/createMessage":
@@ -163,16 +164,16 @@ class Answering(Role):
 
     async def _list_roots(self) -> ListRootsResult:
         if self._roots is None:
-            raise RequestError(CODE_METHOD_NOT_FOUND, "this client tells no roots")
+            raise RemoteProtocolError("this client tells no roots", code=CODE_METHOD_NOT_FOUND)
         roots = await self._roots() if callable(self._roots) else self._roots
         return ListRootsResult(roots=[_root(root) for root in roots])
 
     async def _sample(self, params: CreateMessageRequestParams) -> CreateMessageResult:
         if self._on_sample is None:
-            raise RequestError(CODE_METHOD_NOT_FOUND, "this client has no model to sample from")
+            raise RemoteProtocolError("this client has no model to sample from", code=CODE_METHOD_NOT_FOUND)
         tools = self.capabilities.sampling is not None and self.capabilities.sampling.tools is not None
         if (params.tools or params.tool_choice) and not tools:
-            raise InvalidParams("this client did not declare sampling.tools")
+            raise RemoteProtocolError("this client did not declare sampling.tools", code=CODE_INVALID_PARAMS)
         answer = await self._on_sample(params)
         if isinstance(answer, CreateMessageResult):
             return answer
@@ -183,13 +184,13 @@ class Answering(Role):
     async def _elicit(self, params: ElicitRequestFormParams | ElicitRequestURLParams) -> ElicitResult:
         if isinstance(params, ElicitRequestURLParams):
             if self._on_elicit_url is None:
-                raise InvalidParams("this client did not declare elicitation.url")
+                raise RemoteProtocolError("this client did not declare elicitation.url", code=CODE_INVALID_PARAMS)
             answer = await self._on_elicit_url(params)
             if isinstance(answer, ElicitResult):
                 return answer
             return ElicitResult(action="accept" if answer else "decline")
         if self._on_elicit is None:
-            raise InvalidParams("this client did not declare elicitation.form")
+            raise RemoteProtocolError("this client did not declare elicitation.form", code=CODE_INVALID_PARAMS)
         answer = await self._on_elicit(params)
         if answer is None:
             return ElicitResult(action="decline")

@@ -18,6 +18,7 @@ import msgspec
 
 from mcpcore.errors import ConnectionLost
 from mcpcore.jsonrpc import Message
+from mcpcore.revisions import Revision
 
 __all__ = (
     "CHANNEL_MESSAGES",
@@ -209,6 +210,9 @@ class Channel(ABC):
 
     batches = False
     """Set by the session when the negotiated revision allows JSON-RPC batches (2025-03-26)."""
+
+    revision: Revision | None = None
+    """Set by the session when a revision is agreed on for all that follows, for transports that have to repeat it."""
 
     @abstractmethod
     async def receive(self) -> Envelope:

@@ -1,5 +1,6 @@
 """A client: a session that asks."""
 
+import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -14,18 +15,22 @@ from anyio.abc import TaskGroup
 from mcpcore.adaptation import adapt
 from mcpcore.answering import Answering, OnElicit, OnElicitUrl, OnLog, OnSample, Roots
 from mcpcore.cache import ResultCache
+from mcpcore.channel import Origin
 from mcpcore.connection import Connection, EraChoice
 from mcpcore.errors import (
+    CODE_HEADER_MISMATCH,
     LocalProtocolError,
+    PeerError,
     RemoteProtocolError,
 )
 from mcpcore.groups import sole_error
 from mcpcore.jsonrpc import Notification
 from mcpcore.listening import Listener, Listening
-from mcpcore.methods import MULTI_ROUND, REQUESTS
+from mcpcore.methods import MULTI_ROUND, NOTIFICATIONS, REQUESTS
 from mcpcore.revisions import Era, Revision
 from mcpcore.session import SessionStatistics
 from mcpcore.targets import transport_to
+from mcpcore.transport import MirrorsArguments
 from mcpcore.types import (
     META_PROGRESS_TOKEN,
     CallToolRequestParams,
@@ -42,7 +47,6 @@ from mcpcore.types import (
     Meta,
     NotificationParams,
     PaginatedRequestParams,
-    ProgressNotificationParams,
     Prompt,
     PromptReference,
     ReadResourceRequestParams,
@@ -77,6 +81,9 @@ ROUND_PAUSE_SECONDS = 0.5
 
 OnProgress = Callable[[float, float | None, str | None], Awaitable[None]]
 """Told progress, total and message, in order; the call waits for it."""
+
+
+logger = logging.getLogger("mcpcore.client")
 
 
 class Client:
@@ -128,9 +135,12 @@ class Client:
             roots=roots,
             on_notification=self._listening.hear,
         )
+        transport = transport_to(target, headers=headers, auth=auth)
+        self._mirrors = transport if isinstance(transport, MirrorsArguments) else None
+        self._tools: dict[str, Tool] = {}
         self._make_connection = partial(
             Connection,
-            transport_to(target, headers=headers, auth=auth),
+            transport,
             self._answering,
             era=era,
             client_info=Implementation(name=name, version=version),
@@ -214,8 +224,9 @@ class Client:
     async def list_tools(self) -> list[Tool]:
         """All tools, from all pages."""
         tools: list[Tool] = await self._list("tools/list", "tools")
+        self._tools = {tool.name: tool for tool in tools if self._can_call(tool)}
         self._checks.learn(tools)
-        return tools
+        return list(self._tools.values())
 
     async def list_resources(self) -> list[Resource]:
         return await self._list("resources/list", "resources")
@@ -240,8 +251,22 @@ class Client:
         A structured result is checked against the schema the tool was listed with, if it was. When the time is up, or
         this is cancelled, the server is told to stop.
         """
-        params = CallToolRequestParams(name=name, arguments=msgspec.to_builtins(arguments or {}), meta=meta)
-        result: CallToolResult = await self.request("tools/call", params, on_progress=on_progress, timeout=timeout)
+        plain = msgspec.to_builtins(arguments or {})
+        params = CallToolRequestParams(name=name, arguments=plain, meta=meta)
+        origin = self._mirrored(name, plain)
+        call = partial(self.request, "tools/call", params, on_progress=on_progress, timeout=timeout)
+        try:
+            result: CallToolResult = await call(origin=origin)
+        except PeerError as error:
+            if error.code != CODE_HEADER_MISMATCH or self._mirrors is None:
+                raise
+            # The tool wants other headers than when it was listed, if it was (2026-07-28, Streamable HTTP).
+            self._cache.forget("tools/list")
+            await self.list_tools()
+            again = self._mirrored(name, plain)
+            if again == origin:
+                raise
+            result = await call(origin=again)
         if self._validates:
             self._checks.check(name, result)
         return result
@@ -303,10 +328,11 @@ class Client:
         on_progress: OnProgress | None = None,
         timeout: float | None = None,
         keep: str | None = None,
+        origin: Origin | None = None,
     ) -> Any:
         """Send any request of the protocol and return its typed result, answering questions on the way.
 
-        `keep` is the key under which a cacheable result is kept.
+        `keep` is the key under which a cacheable result is kept; `origin` tells the transport more about the request.
         """
         connection = self._live()
         places = self._places
@@ -319,7 +345,7 @@ class Client:
         answers: dict[str, Any] = {}
         for round in range(MAX_ROUNDS):
             async with places:
-                raw = await self._send(connection, method, {**answers}, params, seconds, on_progress)
+                raw = await self._send(connection, method, {**answers}, params, seconds, on_progress, origin)
             result = spec.decode_result(raw)
             if not isinstance(result, InputRequiredResult):
                 if keep is not None and not answers:
@@ -365,6 +391,7 @@ class Client:
         params: Any,
         timeout: float,
         on_progress: OnProgress | None,
+        origin: Origin | None,
     ) -> Any:
         session, agreement = connection.session, connection.agreement
         id = session.next_id()
@@ -377,14 +404,28 @@ class Client:
             if notification.method != "notifications/progress":
                 self._answering.hear(notification, None)
             elif on_progress is not None:
-                told = notification.params
-                if not isinstance(told, ProgressNotificationParams):
-                    told = msgspec.convert(told, ProgressNotificationParams)
+                try:
+                    told = NOTIFICATIONS[notification.method].decode_params(notification.params)
+                except RemoteProtocolError:
+                    return  # garbled progress tells nothing, and the result is still to come
                 await on_progress(told.progress, told.total, told.message)
 
         return await session.request(
-            method, adapt(changed, agreement.revision), timeout=timeout, id=id, on_notification=hear
+            method, adapt(changed, agreement.revision), timeout=timeout, id=id, on_notification=hear, origin=origin
         )
+
+    def _can_call(self, tool: Tool) -> bool:
+        reason = None if self._mirrors is None else self._mirrors.refuses(tool)
+        if reason is not None:
+            logger.warning("tool %r cannot be called over this transport and is left out: %s", tool.name, reason)
+        return reason is None
+
+    def _mirrored(self, name: str, arguments: dict[str, Any]) -> Origin | None:
+        """What the transport repeats of a call's arguments; a tool that was never listed has nothing of the kind."""
+        if self._mirrors is None or name not in self._tools:
+            return None
+        headers = self._mirrors.headers_for(self._tools[name], arguments)
+        return Origin(headers=headers) if headers else None
 
     async def _answer_questions(self, method: str, result: InputRequiredResult, round: int) -> dict[str, Any]:
         """The answers to all questions of one round, asked side by side; they replace those of the round before."""

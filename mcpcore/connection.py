@@ -228,6 +228,7 @@ class Connection:
             verdict = judge(outcome, ours=tuple(r for r in self._offered if r.era is Era.MODERN), tried=tried)
             if isinstance(verdict, UseStateless):
                 found = verdict.discovered
+                session.channel.revision = verdict.revision
                 return Agreement(
                     revision=verdict.revision,
                     capabilities=found.capabilities,
@@ -267,6 +268,7 @@ class Connection:
                 f"speak; it speaks {', '.join(HANDSHAKE_REVISIONS)}"
             )
         session.channel.batches = revision.batches
+        session.channel.revision = revision
         await session.notify("notifications/initialized", NotificationParams())
         if self._log_level is not None and result.capabilities.logging is not None:
             try:

@@ -290,6 +290,7 @@ class Dispatch(Role):
         self._host.began(terms, False)
         self._host.ended(False)
         call.session.channel.batches = terms.revision.batches
+        call.session.channel.revision = terms.revision
         result = InitializeResult(
             protocol_version=terms.revision,
             capabilities=self._host.capabilities(),

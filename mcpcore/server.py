@@ -125,6 +125,8 @@ class Server:
         self._requests: dict[str, int] = {}
         self._sessions: set[Session] = set()
         self._lifespan_value: Any = None
+        self.on_stop: set[Callable[[float], None]] = set()
+        """Called with the grace in seconds when the server is told to stop; must not wait."""
         self._stateless: Session | None = None
         self._users = 0
         self._users_gone: anyio.Event | None = None
@@ -365,6 +367,8 @@ class Server:
 
     def stop(self, grace: float = GRACE_SECONDS) -> None:
         """End all sessions: what runs may finish within `grace` seconds, everything else is refused."""
+        for callback in tuple(self.on_stop):
+            callback(grace)
         if self._stateless is not None:
             self._stateless.end()
         for session in tuple(self._sessions):

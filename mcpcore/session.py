@@ -226,12 +226,14 @@ class Session:
         timeout: float,
         id: RequestId | None = None,
         via: ReplyChannel | None = None,
+        origin: Origin | None = None,
         on_notification: Callable[[Notification], Awaitable[None]] | None = None,
     ) -> Any:
         """Ask the peer and wait for its result, raw JSON or a struct as the channel delivered it.
 
         `timeout` is in seconds. What the peer sends on the way goes to `on_notification`, in order, before this
-        returns. `via` asks on the reply channel of a request that is being answered. Raises `PeerError`,
+        returns. `via` asks on the reply channel of a request that is being answered; `origin` tells the transport
+        more about the request. Raises `PeerError`,
         `ConnectionLost`, `DeadlineExceeded`, or `RemoteProtocolError` when the answer is no answer. When it
         raises, or is cancelled, the peer is told to stop, in whatever way the transport has for that.
         """
@@ -244,7 +246,7 @@ class Session:
             with scope:
                 if self._failure is not None:
                     raise self._failure
-                envelope = Envelope(Request(id, method, params), inbox)
+                envelope = Envelope(Request(id, method, params), inbox, origin)
                 if via is None:
                     await self.channel.send(envelope)
                 elif not await via.send(envelope):
@@ -442,8 +444,19 @@ class Session:
                 raise
             logger.exception("%s (id %r) failed", call.method, call.id)
             return _internal_error(call.id)
-        except Exception:
+        except (Exception, SystemExit):
+            # SystemExit too: a handler may call a library that exits on bad input, and one request ends no server.
             logger.exception("%s (id %r) failed", call.method, call.id)
+            return _internal_error(call.id)
+        except BaseExceptionGroup as group:
+            # A task group of the handler: perhaps it was cancelled and failed as well, which must not end the session.
+            cancelled, faults = group.split(anyio.get_cancelled_exc_class())
+            if group.subgroup(KeyboardInterrupt) is not None:
+                raise
+            if faults is not None:
+                logger.error("%s (id %r) failed", call.method, call.id, exc_info=faults)
+            if cancelled is not None and anyio.current_effective_deadline() == -inf:
+                raise cancelled from None
             return _internal_error(call.id)
         except anyio.get_cancelled_exc_class():
             if anyio.current_effective_deadline() == -inf:

@@ -5,19 +5,32 @@ anybody's transport may use. Others announce themselves as entry points in the g
 value is a package with two modules: `server` has `serve(server, **options)`, `client` has `connect(target, **options)`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from importlib import import_module
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from mcpcore.channel import Channel
 from mcpcore.errors import LocalProtocolError
+from mcpcore.types import Tool
 
-__all__ = ("Transport", "TransportName", "client_transport", "server_transport")
+__all__ = ("MirrorsArguments", "Transport", "TransportName", "client_transport", "server_transport")
 
 TransportName: TypeAlias = str
 
-_OURS = {"stdio": "mcpcore_transports.stdio"}
+_OURS = {"http": "mcpcore_transports.http", "stdio": "mcpcore_transports.stdio"}
+
+
+@runtime_checkable
+@runtime_checkable
+class MirrorsArguments(Protocol):
+    """A transport that repeats arguments of a call beside its message, as HTTP does in headers (2026-07-28)."""
+
+    def refuses(self, tool: Tool) -> str | None:
+        """Why a tool cannot be called over this transport; None for one that can."""
+
+    def headers_for(self, tool: Tool, arguments: Mapping[str, Any]) -> Mapping[str, str]:
+        """What goes along with a call, as `Origin.headers`."""
 
 
 @runtime_checkable

@@ -14,14 +14,13 @@ import pytest
 from anyio.abc import Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
-from mcpcore.errors import ConnectionLost
 from mcpcore.groups import sole_error
 from mcpcore.multiplex import Multiplexer, Oversize, Pipe
-from mcpcore.revisions import Era, Revision
+from mcpcore.revisions import REVISIONS, Era, Revision
 from mcpcore_transports.framing.lines import LineDecoder, encode_lines
 from tests.transcripts import fixture_server
 from tests.transcripts.fixture_server import SERVERS
-from tests.transcripts.replay import TRANSCRIPTS, Mismatch, Player, Transcript, Wire, matches
+from tests.transcripts.replay import TRANSCRIPTS, Mismatch, Player, Transcript, Wire, matches, read
 
 pytestmark = pytest.mark.anyio
 
@@ -30,17 +29,13 @@ PATIENCE_SECONDS = 20.0
 
 ROOT = Path(__file__).parents[1]
 
-CASES = [
-    pytest.param(one, revision, id=f"{one.name}-{revision}") for one in TRANSCRIPTS for revision in one.revisions
-]
+CASES = [pytest.param(one, revision, id=f"{one.name}-{revision}") for one in TRANSCRIPTS for revision in one.revisions]
 
 
 class _MemoryPipe(Pipe):
     """The server's end."""
 
-    def __init__(
-        self, incoming: MemoryObjectReceiveStream[bytes], outgoing: MemoryObjectSendStream[bytes]
-    ) -> None:
+    def __init__(self, incoming: MemoryObjectReceiveStream[bytes], outgoing: MemoryObjectSendStream[bytes]) -> None:
         self._incoming = incoming
         self._outgoing = outgoing
 
@@ -57,9 +52,7 @@ class _MemoryPipe(Pipe):
 
 
 class _MemoryWire(Wire):
-    def __init__(
-        self, outgoing: MemoryObjectSendStream[bytes], incoming: MemoryObjectReceiveStream[bytes]
-    ) -> None:
+    def __init__(self, outgoing: MemoryObjectSendStream[bytes], incoming: MemoryObjectReceiveStream[bytes]) -> None:
         self._outgoing = outgoing
         self._incoming = incoming
 
@@ -174,3 +167,75 @@ async def test_over_stdio(transcript: Transcript, anyio_backend: str) -> None:
     """Without the jumping clock of the other tests: a real process takes real time to answer."""
     async with in_process(transcript.server, anyio_backend) as wire:
         await Player(transcript, transcript.revisions[-1], wire).play()
+
+
+# ------------------------------------------------------------------ the replay itself must be able to fail
+
+GOOD = {"a": 1, "b": [True, "x"], "c": {"d": None}}
+
+
+@pytest.mark.parametrize(
+    ("expected", "fits"),
+    [
+        (GOOD, True),
+        ({**GOOD, "e": 1}, False),
+        ({"a": 1, "b": [True, "x"]}, False),
+        ({**GOOD, "a": "1"}, False),
+        ({**GOOD, "a": True}, False),
+        ({**GOOD, "b": [1, "x"]}, False),
+        ({**GOOD, "b": [True]}, False),
+        ({**GOOD, "b": "<any>"}, True),
+        ({**GOOD, "a": "<number>"}, True),
+        ({**GOOD, "a": "<string>"}, False),
+        ({**GOOD, "b": ["<any>", "<has x>"]}, True),
+        ({**GOOD, "b": ["<any>", "<has y>"]}, False),
+        ({**GOOD, "a": "$known"}, True),
+        ({**GOOD, "a": "$other"}, False),
+        ({"a": 1, "b": "<any>", "$key=": {"d": None}}, True),
+        ({"a": 1, "b": "<any>", "$key=": {"d": 0}}, False),
+        ({"$name": 1, "b": "<any>", "c": "<any>"}, True),
+    ],
+)
+def test_matching(expected: Any, fits: bool) -> None:
+    assert (matches(expected, GOOD, {"$known": 1, "$other": 2, "$name": "a"}) is not None) is fits
+
+
+def test_matching_keeps_what_it_caught() -> None:
+    expected = {"$one=": {"q": 1}, "$two=": {"q": 2, "s": "$text="}}
+    caught = matches(expected, {"x": {"q": 2, "s": "t"}, "y": {"q": 1}}, {})
+    assert caught == {"$one": "y", "$two": "x", "$text": "t"}
+
+
+PING = '-> {"jsonrpc": "2.0", "id": 1, "method": "ping"}'
+PONG = '<- {"jsonrpc": "2.0", "id": 1, "result": {}}'
+
+
+@pytest.mark.parametrize(
+    ("lines", "complaint"),
+    [
+        ([PING], "nothing more should come"),
+        ([PING, "<- nothing", PONG], "nothing more should come"),
+        ([PING, '<- {"jsonrpc": "2.0", "id": 1, "result": {"a": 1}}'], "expected"),
+        ([PING, "-> end", PONG, PONG], "EOFError"),
+        ([PING, f"[..2025-06-18] {PONG}"], "nothing more should come"),
+    ],
+)
+async def test_a_wrong_transcript_fails(lines: list[str], complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.txt"
+    path.write_text("\n".join(["A wrong one.", "revisions: 2025-11-25", "server: tools", "", *lines]))
+    with pytest.raises(Mismatch, match=complaint):
+        async with in_memory("tools") as wire:
+            await Player(read(path), Revision.R2025_11_25, wire).play()
+
+
+@pytest.mark.parametrize("line", ["<- {", "-> ping", "prose after the first line"])
+def test_a_transcript_with_a_typing_error_is_refused(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "wrong.txt"
+    path.write_text(f"revisions: 2025-11-25\nserver: tools\n\n{PING}\n{line}\n")
+    with pytest.raises(ValueError, match=r"wrong.txt|JSON|Expecting"):
+        read(path)
+
+
+def test_every_fixture_and_every_revision_is_replayed() -> None:
+    assert {one.server for one in TRANSCRIPTS} == SERVERS.keys()
+    assert {revision for one in TRANSCRIPTS for revision in one.revisions} == set(REVISIONS)

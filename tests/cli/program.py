@@ -31,7 +31,7 @@ def program(*words: str) -> list[str]:
 
 def start(*words: str, **options: Any) -> "subprocess.Popen[str]":
     """A running `mcpcore`, its three streams pipes of text lines unless `options` say otherwise."""
-    pipes = {stream: subprocess.PIPE for stream in ("stdin", "stdout", "stderr")}
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     return subprocess.Popen(program(*words), text=True, **{"env": environment(), **pipes, **options})
 
 

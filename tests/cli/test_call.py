@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.program import LIMIT_SECONDS, environment, program, start, stdio_target
 
-WAITING = '''
+WAITING = """
 import sys
 import anyio
 from mcpcore import Context, Server
@@ -30,7 +30,7 @@ async def wait(log: str, ctx: Context) -> str:
             file.write("cancelled")
         raise
     return "never"
-'''
+"""
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])

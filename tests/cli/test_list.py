@@ -88,9 +88,7 @@ def test_wrong_flags(run: Any, server_file: Path, flags: list[str], message: str
     assert message in done.err
 
 
-def test_the_backend_comes_from_the_environment(
-    run: Any, server_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_backend_comes_from_the_environment(run: Any, server_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MCPCORE_BACKEND", "curio")
     done = run("list", server_file)
     assert (done.code, done.err) == (2, "mcpcore list: MCPCORE_BACKEND: 'curio' is none of asyncio, trio\n")

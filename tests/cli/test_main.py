@@ -16,7 +16,13 @@ from tests.cli.program import LIMIT_SECONDS, environment, program
 def ended(*words: str, **options: Any) -> "subprocess.CompletedProcess[str]":
     """A process of its own that ran to its end."""
     return subprocess.run(
-        program(*words), env=environment(), text=True, capture_output=True, timeout=LIMIT_SECONDS, check=False, **options
+        program(*words),
+        env=environment(),
+        text=True,
+        capture_output=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+        **options,
     )
 
 

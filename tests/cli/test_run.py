@@ -105,7 +105,7 @@ def test_era_legacy_refuses_the_modern_one(file: Path, flag: list[str]) -> None:
         process.communicate(timeout=LIMIT_SECONDS)
     with serving(file, "--era", "all") as process:
         ask(process, 1, "server/discover")
-        assert answer(process)["result"]["supportedVersions"] == ["2026-07-28"]
+        assert "2026-07-28" in answer(process)["result"]["supportedVersions"]
         process.communicate(timeout=LIMIT_SECONDS)
 
 

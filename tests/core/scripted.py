@@ -157,14 +157,14 @@ def _server(known: dict[str, Any], handler: Callable[[Peer, Frame], Awaitable[An
     async def serve(peer: Peer) -> None:
         async def respond(frame: Frame) -> None:
             result = await handler(peer, frame)
-            if result is not None and "id" in frame:
+            if result is not None:
                 await peer.answer(frame, result)
 
         async with anyio.create_task_group() as tasks:
             async for frame in peer:
                 if frame["method"] in known:
                     await peer.answer(frame, known[frame["method"]])
-                else:
+                elif "id" in frame:
                     tasks.start_soon(respond, frame)
             tasks.cancel_scope.cancel()
 

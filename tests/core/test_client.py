@@ -532,3 +532,20 @@ async def test_a_result_for_nobody_and_stray_messages_do_no_harm() -> None:
     for era in ("modern", "legacy"):
         async with Client(Scripted(served[era](answer)), era=era) as client:
             assert (await client.call_tool("x")).content[0].text == "fine"  # type: ignore[union-attr]
+
+
+async def test_garbled_progress_does_not_cost_the_result() -> None:
+    async def answer(peer: Peer, frame: Frame) -> Any:
+        token = frame["params"]["_meta"]["progressToken"]
+        await peer.notify(frame, "notifications/progress", {"progressToken": token, "progress": "much"})
+        await peer.notify(frame, "notifications/progress", {"progressToken": token, "progress": 2})
+        return text("fine")
+
+    seen: list[float] = []
+
+    async def show(progress: float, total: float | None, message: str | None) -> None:
+        seen.append(progress)
+
+    async with Client(Scripted(stateless(answer))) as client:
+        assert (await client.call_tool("x", on_progress=show)).content[0].text == "fine"  # type: ignore[union-attr]
+    assert seen == [2]

@@ -160,7 +160,9 @@ async def test_unsupported_with_a_common_version_is_probed_again_once() -> None:
     assert methods(seen) == ["server/discover"]
 
 
-@pytest.mark.parametrize("answer", [discovered("2027-01-01"), RequestError(UNSUPPORTED, "", {"supported": ["2027-01-01"]})])
+@pytest.mark.parametrize(
+    "answer", [discovered("2027-01-01"), RequestError(UNSUPPORTED, "", {"supported": ["2027-01-01"]})]
+)
 async def test_no_version_in_common_fails_and_names_both_sides(answer: Any) -> None:
     seen: list[Frame] = []
     with pytest.raises(ConnectFailed, match="2027-01-01.*2026-07-28"):
@@ -215,7 +217,9 @@ def test_an_unknown_era_is_refused_before_anything_is_sent() -> None:
 
 
 async def test_an_older_answer_to_initialize_is_taken_and_an_unknown_one_refused() -> None:
-    async with Client(Scripted(legacy(None, None, {**INITIALIZED, "protocolVersion": "2024-11-05"})), era="legacy") as c:
+    async with Client(
+        Scripted(legacy(None, None, {**INITIALIZED, "protocolVersion": "2024-11-05"})), era="legacy"
+    ) as c:
         assert c.revision is Revision.R2024_11_05
     for version in ("2023-01-01", "2026-07-28"):
         served = {**INITIALIZED, "protocolVersion": version}

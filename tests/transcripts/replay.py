@@ -20,7 +20,7 @@ In what must come, a text may stand for a value: "<any>", "<string>", "<number>"
 that holds these words, and "$name=" for a text or number that is kept. A key may be "$name=" too. In later lines
 and in what is sent "$name" is the value, also as a key, and "$name!" the same text with one character changed.
 `$revision`, `$meta` (the `_meta` that 2026-07-28 demands) and `$from` (the `_meta` that it puts into results) are there
-from the start. A member that is "<absent>" is the same as none, for use with `let`.
+from the start.
 """
 
 import json
@@ -31,11 +31,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mcpcore.methods import MULTI_ROUND, REQUESTS
-from mcpcore.revisions import HANDSHAKE_REVISIONS, REVISIONS, Era, Revision
+from mcpcore.revisions import HANDSHAKE_REVISIONS, LATEST, LATEST_HANDSHAKE, REVISIONS, Era, Revision
 from mcpcore.types import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION, META_SERVER_INFO
 from tests.core.schemas import definitions, message_definition, validate
 
-__all__ = ("TRANSCRIPTS", "Mismatch", "Player", "Step", "Transcript", "Wire", "matches", "transcripts")
+__all__ = ("TRANSCRIPTS", "Mismatch", "Player", "Step", "Transcript", "Wire", "matches", "read", "transcripts")
 
 FOLDER = Path(__file__).parent
 
@@ -133,7 +133,7 @@ class Player:
             "$meta": {META_PROTOCOL_VERSION: revision.value, META_CLIENT_CAPABILITIES: {}},
             "$from": "<any>",
         }
-        self._asked: dict[Any, str] = {}
+        self._asked: dict[Any, tuple[str, Revision]] = {}
         self._ended = False
 
     async def play(self) -> None:
@@ -143,7 +143,7 @@ class Player:
         elif self.transcript.client is not None:
             await self._handshake(self.transcript.client)
         for name, value in self.transcript.lets:
-            self.values[name] = _without_absent(fill(value, self.values))
+            self.values[name] = fill(value, self.values)
         while steps:
             step = steps.pop(0)
             if step.arrow in ("->", "=>"):
@@ -173,7 +173,7 @@ class Player:
 
     async def _ask(self, method: str, params: Any) -> Any:
         request = {"jsonrpc": "2.0", "id": "opening", "method": method, "params": params}
-        self._asked["opening"] = method
+        self._note(request)
         await self.wire.send(json.dumps(request).encode())
         return self._check(await self.wire.receive())
 
@@ -186,9 +186,17 @@ class Player:
         else:
             frame = fill(json.loads(step.text), self.values)
             for message in frame if isinstance(frame, list) else [frame]:
-                if isinstance(message, dict) and isinstance(message.get("id"), int | str) and "method" in message:
-                    self._asked[message["id"]] = message["method"]
+                self._note(message)
             await self.wire.send(json.dumps(frame, ensure_ascii=False).encode())
+
+    def _note(self, message: Any) -> None:
+        """Keep what a request asked and under which revision: either era may answer on one pipe."""
+        if isinstance(message, dict) and isinstance(message.get("id"), int | str) and "method" in message:
+            params = message.get("params")
+            meta = params.get("_meta") if isinstance(params, dict) else None
+            modern = isinstance(meta, dict) and META_PROTOCOL_VERSION in meta
+            legacy = self.revision if self.revision.era is Era.LEGACY else LATEST_HANDSHAKE
+            self._asked[message["id"]] = (message["method"], LATEST if modern else legacy)
 
     async def _expect(self, block: list[Step]) -> None:
         waited = [(step, json.loads(step.text)) for step in block]
@@ -232,23 +240,26 @@ class Player:
         return frame
 
     def _check_message(self, frame: Any) -> None:
-        if "id" in frame or "error" not in frame:
-            # Without an id the older schemas know no error, and there is no id to give.
-            validate(frame, self.revision, "JSONRPCMessage")
         if "method" in frame:
             assert "id" not in frame or self.revision.era is Era.LEGACY, f"a stateless server asks nothing: {frame}"
+            validate(frame, self.revision, "JSONRPCMessage")
             definition = message_definition(self.revision, frame["method"])
             assert definition is not None, f"{self.revision} has no {frame['method']}"
             members = definitions(self.revision)[definition]["properties"]
             validate({key: frame[key] for key in frame if key in members}, self.revision, definition)
-        elif "result" in frame:
-            method = self._asked[frame["id"]]
-            spec = REQUESTS.get(method)
-            assert spec is not None, f"a result for {method}, which no revision has"
-            name = spec.result.__name__ if spec.result is not None else "EmptyResult"
-            if method in MULTI_ROUND and frame["result"].get("resultType") == "input_required":
-                name = "InputRequiredResult"
-            validate(frame["result"], self.revision, name)
+        elif "id" not in frame:
+            # Nothing is known of what this answers. The older schemas demand an id where there is none to give.
+            validate(frame, LATEST, "JSONRPCMessage")
+            assert "error" in frame
+        else:
+            method, revision = self._asked.get(frame["id"], ("", self.revision))
+            validate(frame, revision, "JSONRPCMessage")
+            if "result" in frame:
+                spec = REQUESTS[method]
+                name = spec.result.__name__ if spec.result is not None else "EmptyResult"
+                if method in MULTI_ROUND and frame["result"].get("resultType") == "input_required":
+                    name = "InputRequiredResult"
+                validate(frame["result"], revision, name)
 
 
 def fill(value: Any, values: dict[str, Any]) -> Any:
@@ -326,9 +337,3 @@ def _match_object(
 def _tampered(text: str) -> str:
     middle = len(text) // 2
     return text[:middle] + ("A" if text[middle] != "A" else "B") + text[middle + 1 :]
-
-
-def _without_absent(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_absent(item) for key, item in value.items() if item != "<absent>"}
-    return value

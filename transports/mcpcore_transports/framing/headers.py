@@ -297,7 +297,7 @@ def _is_plain(text: str) -> bool:
 def _require(name: str, found: Sequence[str], expected: str) -> None:
     value = _once(name, found).strip(_WHITESPACE)
     if value != expected:
-        _mismatch(name, value, expected)
+        _mismatch(name, value, str(expected))
 
 
 def _once(name: str, found: Sequence[str]) -> str:

@@ -27,12 +27,12 @@ from mcpcore.jsonrpc import (
     error_response,
 )
 from mcpcore.revisions import Era, Revision
-from mcpcore.server import Server
 from mcpcore.types import META_PROTOCOL_VERSION
-from mcpcore_transports.framing.origins import cors_headers
+from mcpcore_transports.framing.cors import cors_headers
 from mcpcore_transports.http.handshake import HandshakeExchange
 from mcpcore_transports.http.options import HttpOptions
 from mcpcore_transports.http.replies import JSON_HEADERS, ExchangeReply, status_of
+from mcpcore_transports.http.served import Served
 from mcpcore_transports.http.sessions import SessionTable
 from mcpcore_transports.http.verifying import HeaderVerifier
 from mcpcore_transports.sse.server import SseServer
@@ -48,10 +48,9 @@ logger = logging.getLogger("mcpcore.http")
 class Endpoint:
     """Serves one server. `run` has to be entered while requests are handled: sessions live in its task group."""
 
-    def __init__(self, server: Server, options: HttpOptions) -> None:
+    def __init__(self, server: Served, options: HttpOptions) -> None:
         self._server = server
         self._options = options
-        self._grace = 0.0
         self.sessions = SessionTable(
             self._serve_session, options.store, max_sessions=options.max_sessions, idle_seconds=options.idle_seconds
         )
@@ -63,10 +62,10 @@ class Endpoint:
     def start(self, tasks: TaskGroup) -> None:
         self.sessions.start(tasks)
 
-    async def stop(self, grace: float) -> None:
-        """Take no more work, end every stream that only waits, and give what runs `grace` seconds."""
+    def drain(self) -> None:
+        """Say at /readyz that this process is going, and end the streams that only wait. What runs goes on."""
         self.draining = True
-        self._server.stop(grace)
+        self.sessions.end_waiting()
         self.streams.end_all()
 
     async def __call__(self, request: WebRequest, response: WebResponse) -> None:
@@ -197,7 +196,7 @@ class Endpoint:
         await _answer(response, 400, error_response(None, error), cors)
 
     async def _serve_session(self, session: Any) -> None:
-        await self._server.serve_channel(session, grace=self._grace)
+        await self._server.serve_channel(session, grace=0)
 
     # ------------------------------------------------------------------ HTTP+SSE
 

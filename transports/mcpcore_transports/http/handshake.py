@@ -142,7 +142,6 @@ class HandshakeExchange:
             await self._sessions.end(session)
             await response.send_whole(400, (*JSON_HEADERS, *cors), item.data)
             return
-        session.learn_revision(item.data)
         await response.send_whole(200, (*JSON_HEADERS, (SESSION_HEADER, session.id), *cors), item.data)
 
     async def _request(

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
-import msgspec
 from anyio.abc import TaskGroup
 
 from mcpcore.channel import Channel, Envelope, Inbox, Origin
@@ -41,7 +40,6 @@ class HttpSession(Channel):
         """Unguessable, and not a credential: `principal` is checked on every request."""
         self.principal = origin.principal
         self.exchange = SessionExchange()
-        self.revision: Revision | None = None
         self._store = store
         self._incoming = Inbox()
         self._names = 0
@@ -62,11 +60,6 @@ class HttpSession(Channel):
     def primes(self) -> bool:
         """Whether its streams begin with an event without data; clients before 2025-11-25 choke on one."""
         return self.revision is not None and self.revision.at_least(Revision.R2025_11_25)
-
-    def learn_revision(self, answer: bytes) -> None:
-        """Take the negotiated revision from the answer to initialize."""
-        agreed = msgspec.json.decode(answer, type=_Agreed).result
-        self.revision = Revision.parse(agreed.protocol_version)
 
     def open_stream(self, id: int | str) -> Stream:
         """A stream for the answer to a request with this id."""
@@ -151,14 +144,6 @@ class HttpSession(Channel):
         return {"running": self.exchange.running, "streams": len(self._streams), "dropped": self.exchange.dropped}
 
 
-class _AgreedResult(msgspec.Struct, rename="camel"):
-    protocol_version: str = ""
-
-
-class _Agreed(msgspec.Struct):
-    result: _AgreedResult
-
-
 class SessionTable:
     """All sessions of one server; each lives in a task of the group given to `run`."""
 
@@ -210,9 +195,10 @@ class SessionTable:
         self._sessions.pop(session.id, None)
         await session.aclose()
 
-    async def end_all(self) -> None:
-        for session in list(self._sessions.values()):
-            await self.end(session)
+    def end_waiting(self) -> None:
+        """End the streams that belong to no request: the process is going, and nothing more will come on them."""
+        for session in self._sessions.values():
+            session.unasked.close("the server is stopping")
 
     async def _run(self, session: HttpSession) -> None:
         try:

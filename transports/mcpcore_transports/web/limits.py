@@ -32,7 +32,8 @@ BODY_SECONDS = 60.0
 """Seconds in which a whole body has to arrive, once the application asked for it. 4 MiB take that long at 70 KB/s."""
 
 WRITE_SECONDS = 30.0
-"""Seconds a client may leave what we send unread. Any byte it takes starts them again: slow is allowed, stopped is not."""
+"""Seconds a client may leave what we send unread. Any byte it takes starts them again: slow is allowed, stopped is
+not."""
 
 IDLE_SECONDS = 75.0
 """Seconds a connection is kept without a request. Longer than the 60 that proxies reuse a connection for."""

@@ -5,6 +5,7 @@ through the event loop, idle bytes can be offered to a stalled reader without wa
 by shutting the socket down, which wakes whoever waits for it, without a cancel scope.
 """
 
+import contextlib
 import socket
 import time
 
@@ -65,7 +66,7 @@ class Peer:
         return False
 
     async def drain(self) -> None:
-        """Wait until the kernel has taken everything. Raises `ConnectionLost`. After a cancellation the rest is kept."""
+        """Wait until the kernel has taken everything. Raises `ConnectionLost`. A cancellation keeps the rest."""
         while self.unsent:
             await anyio.wait_writable(self._socket)
             self.push(b"")
@@ -96,7 +97,5 @@ class Peer:
         self._socket.close()
 
     def _shutdown(self, how: int) -> None:
-        try:
+        with contextlib.suppress(OSError):  # the client was faster
             self._socket.shutdown(how)
-        except OSError:
-            pass  # the client was faster

@@ -1,5 +1,6 @@
 """A peer behind TLS: the same socket, with the records of an `ssl` object in between."""
 
+import contextlib
 import socket
 import ssl
 
@@ -48,10 +49,8 @@ class TlsPeer(Peer):
         return super().push(self._outgoing.read())
 
     def stop_writing(self) -> None:
-        try:
+        with contextlib.suppress(ssl.SSLError):  # it wants the client's goodbye as well, which nobody waits for
             self._tls.unwrap()
-        except ssl.SSLError:
-            pass  # it wants the client's goodbye as well, which nobody waits for
         try:
             super().push(self._outgoing.read())
         except ConnectionLost:

@@ -1,0 +1,33 @@
+"""What the HTTP transports need of a server."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from mcpcore.channel import Channel, Envelope
+from mcpcore.revisions import Era
+
+__all__ = ("Served",)
+
+
+class Served(Protocol):
+    """A server, seen from below: `mcpcore.Server` is one."""
+
+    @property
+    def eras(self) -> frozenset[Era]: ...
+
+    def running(self) -> AbstractAsyncContextManager[Any]:
+        """Its lifespan."""
+
+    async def serve_channel(self, channel: Channel, *, grace: float) -> None:
+        """Serve a session until its peer is done."""
+
+    async def answer(self, envelope: Envelope) -> None:
+        """Answer one request that needs no session."""
+
+    def stop(self, grace: float) -> None:
+        """End all sessions within `grace` seconds."""
+
+    @property
+    def on_stop(self) -> set[Callable[[float], None]]:
+        """Called with the grace in seconds when `stop` is called."""

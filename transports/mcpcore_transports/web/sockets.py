@@ -1,0 +1,112 @@
+"""Listening sockets: opened from a host and port or a path, or taken over."""
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import anyio
+
+__all__ = ("BACKLOG", "Address", "address_of", "close_sockets", "open_sockets")
+
+BACKLOG = 1024
+"""Connections that the kernel completes before we accept them: a burst of as many clients gets no refusal."""
+
+Address: TypeAlias = tuple[str, int] | str
+"""Host and port, or the path of a Unix socket."""
+
+
+async def open_sockets(
+    host: str, port: int, uds: str | None, sockets: Sequence[socket.socket] | None
+) -> list[socket.socket]:
+    """Listening, non-blocking sockets. With port 0, all addresses of `host` get the same free port.
+
+    Raises `OSError` when an address cannot be had; then none stays open.
+    """
+    opened: list[socket.socket] = []
+    try:
+        if sockets is not None:
+            opened.extend(sockets)
+        elif uds is not None:
+            opened.append(_open_path(uds))
+        else:
+            found = await anyio.getaddrinfo(
+                host or None,
+                port,
+                type=socket.SOCK_STREAM,
+                flags=socket.AI_PASSIVE,
+            )
+            for family, _, _, _, address in dict.fromkeys(found):
+                if port == 0 and opened:
+                    address = (address[0], opened[0].getsockname()[1])
+                opened.append(_open_address(family, address))
+        for listening in opened:
+            listening.listen(BACKLOG)
+            listening.setblocking(False)
+            if listening.family != getattr(socket, "AF_UNIX", None):
+                # Connections inherit both: small events do not wait for each other, dead peers do not stay for ever.
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    except BaseException:
+        close_sockets(opened)
+        raise
+    return opened
+
+
+def address_of(listening: socket.socket) -> Address:
+    """Where a socket listens."""
+    name = listening.getsockname()
+    return (name[0], name[1]) if isinstance(name, tuple) else str(name)
+
+
+def close_sockets(opened: Sequence[socket.socket]) -> None:
+    """Close them, and remove the files of Unix sockets."""
+    for listening in opened:
+        if listening.fileno() >= 0 and listening.family == getattr(socket, "AF_UNIX", None):
+            path = listening.getsockname()
+            if path:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+        listening.close()
+
+
+def _open_address(family: int, address: tuple[object, ...]) -> socket.socket:
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            # There it means: a restart does not have to wait for connections of the last run to time out.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(address)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _open_path(path: str) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        listening.bind(path)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket that a crashed server left behind; never one that is served, nor another kind of file."""
+    try:
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+    except FileNotFoundError:
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(path) == errno.ECONNREFUSED:
+            os.unlink(path)
