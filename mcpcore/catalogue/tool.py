@@ -44,6 +44,9 @@ MAX_STREAMED_ITEMS = 1_000_000
 """Items of one streaming tool. All of them are in the result as well, so an endless stream would fill the memory;
 one that is meant to be endless ends by cancellation and reports with `ctx.progress`."""
 
+_OBJECT_STARTS = (b"{", b"", b"n")
+"""How raw arguments begin that are an object, left out, or null, which some clients write for none."""
+
 _BLOCKS = (TextContent, ImageContent, AudioContent, ResourceLink, EmbeddedResource)
 
 logger = logging.getLogger("mcpcore.tool")
@@ -118,6 +121,9 @@ class ServedTool:
                 return await self._stream(context, returned)
             return self._result(returned)
         except InvalidArguments as error:
+            if isinstance(raw, msgspec.Raw) and bytes(raw).lstrip()[:1] not in _OBJECT_STARTS:
+                # Not arguments that do not fit, but a request that is no tools/call: nothing a model could mend.
+                raise InvalidParams("the arguments of a tool must be an object") from None
             return _failure(f"invalid arguments for tool {self.name!r}: {error}")
         except ToolError as error:
             return _failure(str(error))

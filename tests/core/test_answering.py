@@ -1,4 +1,4 @@
-"""How a client answers what a server asks: as requests on a legacy wire, as rounds of one request from 2026-07-28 on."""
+"""How a client answers what a server asks: by a response on a legacy wire, by another round of the call since 2026."""
 
 from dataclasses import dataclass
 from pathlib import Path

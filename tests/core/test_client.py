@@ -1,4 +1,4 @@
-"""What a client does with answers: results, errors by type, deadlines, progress, lists, the cache, and its own limits."""
+"""What a client does with answers: errors by type, deadlines, progress, logs, lists, the cache, its own limits."""
 
 import sys
 from typing import Any
@@ -115,7 +115,7 @@ async def test_a_call_past_its_timeout_is_cancelled_at_the_server(era: str) -> N
 
     async with Client(server, era=era, timeout=1000) as client:
         started = anyio.current_time()
-        with pytest.raises(DeadlineExceeded, match="tools/call.*2.5 s"):
+        with pytest.raises(DeadlineExceeded, match=r"tools/call.*2\.5 s"):
             await client.call_tool("hang", timeout=2.5)
         assert anyio.current_time() - started == pytest.approx(2.5)
         with anyio.fail_after(PATIENCE_SECONDS):

@@ -151,7 +151,8 @@ async def test_a_cancelled_request_hears_of_it_and_its_late_answers_are_dropped_
 
 
 @pytest.mark.parametrize(
-    "params", [{"requestId": 9}, {"requestId": "1"}, {"reason": "no id"}, {"requestId": [1]}, {"requestId": None}, {}, []]
+    "params",
+    [{"requestId": 9}, {"requestId": "1"}, {"reason": "no id"}, {"requestId": [1]}, {"requestId": None}, {}, []],
 )
 async def test_a_cancellation_of_nothing_is_ignored(params: Any) -> None:
     async with wired() as (peer, multiplexer):

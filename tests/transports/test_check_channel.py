@@ -3,14 +3,11 @@
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-import anyio
 import pytest
 
-from mcpcore.channel import Channel, Envelope, Inbox, MemoryChannel, ReplyChannel, memory_pair
-from mcpcore.jsonrpc import Notification, Request, Response
+from mcpcore.channel import Channel, memory_pair
 from mcpcore.multiplex import Multiplexer
 from mcpcore.testing import check_channel, memory_pipes
 from mcpcore_transports.stdio.descriptors import DescriptorStream

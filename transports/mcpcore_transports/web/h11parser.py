@@ -54,7 +54,7 @@ class H11Parser(Parser):
             request = connection.next_event()
         except h11.RemoteProtocolError as broken:
             raise BadRequest(broken.error_status_hint, _reason(broken.error_status_hint)) from broken
-        if type(request) is not h11.Request:
+        if not isinstance(request, h11.Request):
             raise BadRequest(400, _reason(400))
         head = self._head = make_head(
             request.method.decode("ascii"),
@@ -92,9 +92,9 @@ class H11Parser(Parser):
             event = chunks.next_event()
         except h11.RemoteProtocolError as broken:
             raise BadRequest(broken.error_status_hint, "the chunks of the request body are malformed") from broken
-        if type(event) is h11.Data:
+        if isinstance(event, h11.Data):
             return bytes(event.data)
-        if type(event) is not h11.EndOfMessage:
+        if not isinstance(event, h11.EndOfMessage):
             return None
         self._buffer = chunks.trailing_data[0]
         self._chunks = None

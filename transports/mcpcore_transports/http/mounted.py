@@ -1,0 +1,143 @@
+"""The same application inside an ASGI server, alone or mounted under a prefix in Starlette or FastAPI."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+
+from mcpcore_transports.framing.origins import AccessPolicy
+from mcpcore_transports.http.endpoint import Endpoint
+from mcpcore_transports.http.options import MAX_BODY_BYTES, Authenticate, HttpOptions
+from mcpcore_transports.http.replay import MemoryReplayStore, ReplayStore
+from mcpcore_transports.http.served import Served
+from mcpcore_transports.http.server import endpoint_running
+from mcpcore_transports.http.sessions import IDLE_SECONDS, MAX_SESSIONS
+from mcpcore_transports.web.asgi import AsgiApp
+
+__all__ = ("MountedApp", "asgi_app")
+
+
+def asgi_app(
+    server: Served,
+    *,
+    path: str = "/mcp",
+    sse_path: str | None = None,
+    public_url: str | None = None,
+    allow_hosts: Iterable[str] = (),
+    allow_origins: Iterable[str] = (),
+    auth: Authenticate | None = None,
+    json_response: bool = False,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    max_sessions: int = MAX_SESSIONS,
+    idle_seconds: float = IDLE_SECONDS,
+    store: ReplayStore | None = None,
+) -> "MountedApp":
+    """An ASGI application for a server. It works with and without ASGI's lifespan: there is nothing to wire up.
+
+    Under hypercorn, a client that stops reading can keep hypercorn's own `serve()` from returning, on both backends
+    and past its `graceful_timeout`: that is outside of what an application can end. `mcpcore run` bounds it.
+    """
+    options = HttpOptions(
+        policy=AccessPolicy(
+            public_url=public_url, allow_hosts=allow_hosts, allow_origins=allow_origins, authenticated=auth is not None
+        ),
+        path=path,
+        sse_path=sse_path,
+        json_response=json_response,
+        auth=auth,
+        max_body_bytes=max_body_bytes,
+        max_sessions=max_sessions,
+        idle_seconds=idle_seconds,
+        store=MemoryReplayStore() if store is None else store,
+    )
+    return MountedApp(server, Endpoint(server, options))
+
+
+class MountedApp:
+    """An ASGI 3 application with one server behind it."""
+
+    def __init__(self, server: Served, endpoint: Endpoint) -> None:
+        self._server = server
+        self._app = AsgiApp(endpoint)
+        self._endpoint = endpoint
+        self._home: _Home | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        if self._home is None or self._home.over:
+            # Nobody ran our lifespan, as frameworks do not for mounted applications: run it ourselves.
+            self._home = _Home(self._server, self._endpoint)
+            self._home.start_unowned()
+        await self._home.wait_ready()
+        await self._app(scope, receive, send)
+
+    async def _lifespan(self, receive: Any, send: Any) -> None:
+        await receive()
+        home = self._home = _Home(self._server, self._endpoint)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(home.live)
+            try:
+                await home.wait_ready()
+            except Exception as error:
+                await send({"type": "lifespan.startup.failed", "message": str(error)})
+                raise
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            self._endpoint.drain()
+            home.leave()
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+class _Home:
+    """The task in which the server's lifespan is entered and left, and which owns the sessions."""
+
+    def __init__(self, server: Served, endpoint: Endpoint) -> None:
+        self._server = server
+        self._endpoint = endpoint
+        self._ready = anyio.Event()
+        self._leaving = anyio.Event()
+        self._failure: BaseException | None = None
+        self.over = False
+
+    def start_unowned(self) -> None:
+        """Live in a task of the event loop itself, which ends it when it shuts down."""
+        token = anyio.lowlevel.current_token()
+        if token.backend_class.__module__.endswith("_trio"):
+            import trio
+
+            trio.lowlevel.spawn_system_task(self._live_quietly)
+        else:
+            import asyncio
+
+            self._task = asyncio.get_running_loop().create_task(self._live_quietly())
+
+    async def wait_ready(self) -> None:
+        """Raises what the server's lifespan raised when it was entered."""
+        await self._ready.wait()
+        if self._failure is not None:
+            raise RuntimeError("the server's lifespan failed") from self._failure
+
+    def leave(self) -> None:
+        self._leaving.set()
+
+    async def live(self) -> None:
+        try:
+            async with endpoint_running(self._server, self._endpoint, self.leave):
+                self._ready.set()
+                await self._leaving.wait()
+        except Exception as error:
+            self._failure = error
+            raise
+        finally:
+            self.over = True
+            self._ready.set()
+
+    async def _live_quietly(self) -> None:
+        try:
+            await self.live()
+        except Exception:
+            # A task of the event loop has no one to raise to; every request is told by `wait_ready`.
+            return

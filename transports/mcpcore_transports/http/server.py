@@ -1,0 +1,128 @@
+"""Serving MCP over HTTP with our own listener: both eras at one path, and HTTP+SSE beside them if asked for."""
+
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+from anyio.abc import TaskStatus
+
+from mcpcore.groups import sole_error
+from mcpcore_transports.framing.origins import AccessPolicy
+from mcpcore_transports.http.endpoint import Endpoint
+from mcpcore_transports.http.options import MAX_BODY_BYTES, Authenticate, HttpOptions
+from mcpcore_transports.http.replay import MemoryReplayStore, ReplayStore
+from mcpcore_transports.http.served import Served
+from mcpcore_transports.http.sessions import IDLE_SECONDS, MAX_SESSIONS
+from mcpcore_transports.web.access import AccessEntry
+from mcpcore_transports.web.limits import HttpLimits
+from mcpcore_transports.web.listener import GRACE_SECONDS, serve_http
+from mcpcore_transports.web.sockets import Address
+
+__all__ = ("endpoint_running", "serve")
+
+
+async def serve(
+    server: Served,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    uds: str | None = None,
+    path: str = "/mcp",
+    sse_path: str | None = None,
+    public_url: str | None = None,
+    allow_hosts: Iterable[str] = (),
+    allow_origins: Iterable[str] = (),
+    auth: Authenticate | None = None,
+    json_response: bool = False,
+    grace: float = GRACE_SECONDS,
+    max_body_bytes: int = MAX_BODY_BYTES,
+    max_sessions: int = MAX_SESSIONS,
+    idle_seconds: float = IDLE_SECONDS,
+    store: ReplayStore | None = None,
+    limits: HttpLimits | None = None,
+    access_log: Callable[[AccessEntry], None] | None = None,
+    task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until cancelled or until `server.stop` is called; then running requests have `grace` seconds.
+
+    Reports started with the URLs it answers at, and says them on stderr. `port=0` picks a free port; `uds` is the path
+    of a Unix socket instead. Raises `LocalProtocolError` for an address that others can reach when nothing says who
+    may (`allow_hosts`, `public_url` or `auth`), `OSError` when the address cannot be had.
+    """
+    options = HttpOptions(
+        policy=AccessPolicy.for_bind(
+            "localhost" if uds is not None else host,
+            public_url=public_url,
+            allow_hosts=allow_hosts,
+            allow_origins=allow_origins,
+            authenticated=auth is not None,
+        ),
+        path=path,
+        sse_path=sse_path,
+        json_response=json_response,
+        auth=auth,
+        max_body_bytes=max_body_bytes,
+        max_sessions=max_sessions,
+        idle_seconds=idle_seconds,
+        store=MemoryReplayStore() if store is None else store,
+    )
+    stopping = anyio.Event()
+    endpoint = Endpoint(server, options)
+    with sole_error():
+        async with endpoint_running(server, endpoint, stopping.set), anyio.create_task_group() as tasks:
+
+            async def announce(*, task_status: TaskStatus[Any] = task_status) -> None:
+                await serve_http(
+                    endpoint,
+                    host=host,
+                    port=port,
+                    uds=uds,
+                    limits=limits,
+                    stopping=stopping,
+                    grace=grace,
+                    access_log=access_log,
+                    task_status=task_status,
+                )
+                tasks.cancel_scope.cancel()
+
+            addresses = await tasks.start(announce)
+            urls = [f"{_origin(address)}{where}" for address in addresses for where in (path, sse_path) if where]
+            for url in urls:
+                print(f"mcpcore: listening on {url}", file=sys.stderr, flush=True)
+            task_status.started(urls)
+
+
+def _origin(address: Address) -> str:
+    if isinstance(address, str):
+        return f"http+unix://{quote(address, safe='')}"
+    host, port = address
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@asynccontextmanager
+async def endpoint_running(
+    server: Served, endpoint: Endpoint, on_stop: Callable[[], None] | None = None
+) -> AsyncIterator[None]:
+    """What an endpoint needs around its requests: the server's lifespan, and a home for sessions.
+
+    When the server is told to stop, the endpoint drains and `on_stop` is called. On leaving, sessions are cancelled.
+    """
+
+    def stop(_: float) -> None:
+        endpoint.drain()
+        if on_stop is not None:
+            on_stop()
+
+    async with server.running():
+        with sole_error():
+            async with anyio.create_task_group() as tasks:
+                endpoint.start(tasks)
+                server.on_stop.add(stop)
+                try:
+                    yield
+                finally:
+                    server.on_stop.discard(stop)
+                    tasks.cancel_scope.cancel()
