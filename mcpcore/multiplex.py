@@ -134,13 +134,13 @@ class Multiplexer(Channel):
                     tasks.cancel_scope.cancel()
         except BaseExceptionGroup as group:
             # The writer and the session are all that runs in here, and one error is what a caller can handle. Both
-            # lose a connection that breaks in both directions at once; to one who is cancelled that is no news.
-            if len(group.exceptions) == 1 or all(isinstance(error, ConnectionLost) for error in group.exceptions):
+            # lose a connection that breaks in both directions at once; with one who is cancelled, only the writer.
+            if len(group.exceptions) == 1:
                 raise group.exceptions[0] from None
-            _, others = group.split(ConnectionLost)
-            if others is not None and others.split(anyio.get_cancelled_exc_class())[1] is None:
-                raise others from None
-            raise
+            lost, others = group.split(ConnectionLost)
+            if lost is None or (others is not None and others.split(anyio.get_cancelled_exc_class())[1] is not None):
+                raise
+            raise lost.exceptions[0] from None
         finally:
             await self._close_pipe()
 

@@ -11,6 +11,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.errors import LocalProtocolError
+from mcpcore.groups import sole_error
 from mcpcore.server import GRACE_SECONDS, Server
 from mcpcore.transport import TransportName, server_transport
 
@@ -62,24 +63,25 @@ async def _main(
     server: Server, transport: TransportName, grace: float, options: dict[str, Any]
 ) -> signal.Signals | None:
     stopped_by: signal.Signals | None = None
-    async with anyio.create_task_group() as tasks:
+    with sole_error():
+        async with anyio.create_task_group() as tasks:
 
-        async def stop_on_signal() -> None:
-            nonlocal stopped_by
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-                async for received in signals:
-                    if stopped_by is not None:  # asked twice: do not wait any longer
-                        tasks.cancel_scope.cancel()
-                        return
-                    stopped_by = received
-                    server.stop(grace)
-                    tasks.start_soon(_stop_hard, tasks, grace + _HARD_STOP_SECONDS)
+            async def stop_on_signal() -> None:
+                nonlocal stopped_by
+                with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                    async for received in signals:
+                        if stopped_by is not None:  # asked twice: do not wait any longer
+                            tasks.cancel_scope.cancel()
+                            return
+                        stopped_by = received
+                        server.stop(grace)
+                        tasks.start_soon(_stop_hard, tasks, grace + _HARD_STOP_SECONDS)
 
-        # Signals reach the main thread only, and on Windows Ctrl+C arrives as KeyboardInterrupt by itself.
-        if sys.platform != "win32" and threading.current_thread() is threading.main_thread():
-            tasks.start_soon(stop_on_signal)
-        await serve(server, transport, grace=grace, **options)
-        tasks.cancel_scope.cancel()
+            # Signals reach the main thread only, and on Windows Ctrl+C arrives as KeyboardInterrupt by itself.
+            if sys.platform != "win32" and threading.current_thread() is threading.main_thread():
+                tasks.start_soon(stop_on_signal)
+            await serve(server, transport, grace=grace, **options)
+            tasks.cancel_scope.cancel()
     return stopped_by
 
 

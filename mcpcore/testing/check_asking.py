@@ -147,6 +147,8 @@ async def a_response_to_nobody(client: Channel, server: Channel) -> None:
             with suppress(LocalProtocolError):  # a transport may refuse to send what answers nothing
                 await server.send(Envelope(Response(id, {"said": "to nobody"})))
         await one.round_trip(other, 2)
+        expect(not one.ended.is_set(), "a response to nobody ended the receive of whoever it arrived at")
+        await other.round_trip(one, 3)
         await reply.send(response("waits", "home"))
         said = await one.result_of(inbox)
         expect(said == {"said": "home"}, f"the request in flight was answered with {said!r}")

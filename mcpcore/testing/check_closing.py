@@ -126,11 +126,10 @@ async def the_end_is_heard_after_what_was_sent(client: Channel, server: Channel)
     heard = 0
     ends = 0
 
-    async def close() -> None:
-        await client.aclose()
-
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(close)
+        tasks.start_soon(client.aclose)
+        # It is done by then, or waits for us to read.
+        await anyio.wait_all_tasks_blocked()
         while ends < 2:
             try:
                 await server.receive()

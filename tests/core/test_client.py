@@ -1,6 +1,5 @@
 """What a client does with answers: errors by type, deadlines, progress, logs, lists, the cache, its own limits."""
 
-import sys
 from typing import Any
 
 import anyio
@@ -21,7 +20,6 @@ from mcpcore import (
 )
 from mcpcore.client import MAX_PAGES
 from mcpcore.types import LoggingMessageNotificationParams
-from mcpcore_transports.stdio.client import StdioTransport
 from tests.core.scripted import Frame, Peer, Scripted, discovered, handshake, stateless
 
 pytestmark = pytest.mark.anyio
@@ -66,35 +64,6 @@ def test_failures_share_no_class_that_somebody_could_catch_by_mistake() -> None:
     kinds = (PeerError, ConnectionLost, LocalProtocolError, DeadlineExceeded, RemoteProtocolError)
     for kind in kinds:
         assert not any(issubclass(kind, other) for other in kinds if other is not kind)
-
-
-async def test_a_server_that_dies_in_a_call_says_how_and_why() -> None:
-    code = (
-        "import sys\n"
-        "from mcpcore import Server\n"
-        "server = Server('dying')\n"
-        "@server.tool(inline=True)\n"
-        "def die() -> None:\n"
-        "    print('the last words', file=sys.stderr, flush=True)\n"
-        "    import os\n"
-        "    os._exit(7)\n"
-        "server.run('stdio')\n"
-    )
-    env = {"PYTHONPATH": ":".join(path for path in sys.path if path)}
-    heard: list[bytes] = []
-    transport = StdioTransport([sys.executable, "-c", code], env=env, stderr=heard.append)
-    async with Client(transport) as client:
-        with pytest.raises(ConnectionLost, match=r"(?s)7.*the last words"):
-            await client.call_tool("die")
-        with pytest.raises(ConnectionLost, match=r"(?s)7.*the last words"):
-            await client.call_tool("die")
-    assert b"".join(heard) == b"the last words\n"
-
-
-# The real process above and a clock that jumps do not go together.
-test_a_server_that_dies_in_a_call_says_how_and_why = pytest.mark.parametrize("anyio_backend", ["asyncio"])(
-    test_a_server_that_dies_in_a_call_says_how_and_why
-)
 
 
 # ---------------------------------------------------------------------- deadlines and cancellation

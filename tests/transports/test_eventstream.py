@@ -73,6 +73,11 @@ def test_any_chunking_gives_the_same_events(chunks: list[bytes], limit: int) -> 
     assert decode(stream, limit=limit) == expected
     assert decode(*chunks, limit=limit) == expected
     assert decode(*(stream[i : i + 1] for i in range(len(stream))), limit=limit) == expected
+    whole, single = EventDecoder(limit), EventDecoder(limit)
+    whole.feed(stream)
+    for i in range(len(stream)):
+        single.feed(stream[i : i + 1])
+    assert (whole.last_event_id, whole.retry_ms) == (single.last_event_id, single.retry_ms)
 
 
 one_line = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]), min_size=1)
@@ -199,6 +204,14 @@ def test_an_oversize_event_is_reported_once_and_its_id_counts() -> None:
     assert decoder.feed(b"x" * 50 + b"\ndata:3\n") == []
     assert decoder.feed(b"\ndata:4\n\n") == [Oversize(4 + 6 + 6 + 105 + 6, LIMIT), Event(b"4")]
     assert decoder.last_event_id == "9"
+
+
+def test_a_line_beyond_the_limit_is_not_read_however_it_arrives() -> None:
+    whole, cut = EventDecoder(LIMIT), EventDecoder(LIMIT)
+    line = b"id:" + b"i" * LIMIT
+    assert whole.feed(line + b"\n\n") == [Oversize(15, LIMIT)]
+    assert cut.feed(line[:5]) + cut.feed(line[5:] + b"\n\n") == [Oversize(15, LIMIT)]
+    assert whole.last_event_id == cut.last_event_id == ""
 
 
 def test_a_comment_is_never_oversize() -> None:

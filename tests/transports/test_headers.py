@@ -278,6 +278,7 @@ ANNOTATED = {"type": "string", "x-mcp-header": "A"}
         *({keyword: ANNOTATED} for keyword in ("not", "if", "then", "else", "contains", "additionalProperties")),
         *({keyword: {"s": ANNOTATED}} for keyword in ("$defs", "definitions", "patternProperties", "dependentSchemas")),
         {"anyOf": [{"properties": {"b": ANNOTATED}}]},
+        {"anyOf": [{"properties": {"b": {"properties": {"c": ANNOTATED}}}}]},
     ],
 )
 def test_an_invalid_annotation_is_named_with_its_reason(annotated: dict[str, Any]) -> None:

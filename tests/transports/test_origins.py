@@ -133,6 +133,7 @@ def test_binding_beyond_this_machine_needs_a_list_or_authentication(bind: str) -
             ["mcp.example.com", "mcp.example.com:443", "mcp.example.com:84430"],
         ),
         ("mcp.example.com:443", ["mcp.example.com:443", "mcp.example.com"], ["mcp.example.com:80"]),
+        ("kiosk", ["kiosk", "KIOSK"], ["\u212aiosk"]),  # the Kelvin sign, whose lower case is a k
         ("10.0.0.7", ["10.0.0.7:99"], ["10.0.0.8"]),
         ("2001:db8::1", ["[2001:db8::1]", "[2001:DB8:0:0::1]:80"], ["[2001:db8::2]"]),
         ("[2001:db8::1]:80", ["[2001:db8::1]:80", "[2001:db8::1]"], ["[2001:db8::1]:81"]),

@@ -19,9 +19,11 @@ from anyio.abc import ByteReceiveStream, Process
 
 import mcpcore
 import mcpcore_transports
+from mcpcore import Client, ConnectionLost
 from mcpcore.errors import CODE_INVALID_REQUEST, CODE_PARSE_ERROR
 from mcpcore.types import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION
 from mcpcore_transports.framing.lines import MAX_LINE_BYTES
+from mcpcore_transports.stdio.client import StdioTransport
 
 pytestmark = pytest.mark.anyio
 
@@ -242,13 +244,18 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 """
 
 
-async def test_one_interrupt_on_a_terminal_ends_it_without_a_traceback(anyio_backend: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "start", [[str(SERVER)], ["-m", "mcpcore", "run", str(SERVER), "--backend"]], ids=["run", "cli"]
+)
+async def test_one_interrupt_on_a_terminal_ends_it_without_a_traceback(
+    start: list[str], anyio_backend: str, tmp_path: Path
+) -> None:
     notes = tmp_path / "notes"
     master, slave = os.openpty()
     try:
         with anyio.fail_after(PATIENCE_SECONDS):
             process = await anyio.open_process(
-                [sys.executable, "-c", TERMINAL, str(SERVER), anyio_backend],
+                [sys.executable, "-c", TERMINAL, *start, anyio_backend],
                 env=environment(LIFESPAN=str(notes)),
                 stdin=slave,
                 stdout=slave,
@@ -295,6 +302,17 @@ async def test_a_killed_host_takes_the_server_along(anyio_backend: str) -> None:
             process.kill()
             assert await stderr.next() == b"cancelled"
             assert not any(b"Traceback" in line for line in await stderr.rest())
+
+
+async def test_a_server_that_dies_in_a_call_says_how_and_why(anyio_backend: str) -> None:
+    heard: list[bytes] = []
+    transport = StdioTransport([sys.executable, str(SERVER), anyio_backend], env=environment(), stderr=heard.append)
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with Client(transport) as client:
+            for _ in range(2):  # the second call finds the connection gone
+                with pytest.raises(ConnectionLost, match=r"(?s)exit status 7.*the last words"):
+                    await client.call_tool("die")
+    assert b"".join(heard) == b"the last words\n"
 
 
 # ---------------------------------------------------------------------- the wire

@@ -82,6 +82,12 @@ def say(word: str) -> str:
 
 
 @server.tool(inline=True)
+def die() -> None:
+    print("the last words", file=sys.stderr, flush=True)
+    os._exit(7)
+
+
+@server.tool(inline=True)
 def log(size: int) -> int:
     """Logs so many bytes, a line at a time, as the library itself logs."""
     logger = logging.getLogger("raw")

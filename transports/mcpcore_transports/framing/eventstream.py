@@ -203,8 +203,6 @@ class EventDecoder:
             self._retry = self.retry_ms = int(value)
 
     def _add(self, value: bytes) -> None:
-        if self._size > self._limit:
-            return
         if self._data is None:
             self._data = value
             return

@@ -284,8 +284,6 @@ def check_parameter_headers(
         if not found and not isinstance(value, str | int):
             continue
         decoded = decode_header_value(_once(parameter.header, found), header=parameter.header)
-        if value is None:
-            raise HeaderMismatch(f"{parameter.header} is there, but the argument {_dotted(parameter.path)} is not")
         if not _equal(decoded, value):
             _mismatch(parameter.header, decoded, value)
 

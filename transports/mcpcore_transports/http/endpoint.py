@@ -28,7 +28,6 @@ from mcpcore.jsonrpc import (
 )
 from mcpcore.revisions import Era, Revision
 from mcpcore.types import META_PROTOCOL_VERSION
-from mcpcore_transports.framing.cors import cors_headers
 from mcpcore_transports.http.handshake import HandshakeExchange
 from mcpcore_transports.http.options import HttpOptions
 from mcpcore_transports.http.replies import JSON_HEADERS, ExchangeReply, status_of
@@ -97,8 +96,7 @@ class Endpoint:
             return
         cors = self._cors(request)
         if request.method == "OPTIONS":
-            wanted = request.headers.get("access-control-request-headers")
-            await response.send_whole(204, cors_headers(origin, preflight=True, requested_headers=wanted), b"")
+            await response.send_whole(204, options.policy.preflight_headers(request.headers), b"")
             return
         principal: str | None = None
         if options.auth is not None:
@@ -222,7 +220,7 @@ class Endpoint:
             await _refuse(response, 404, "there is no such session: open the event stream again", cors)
 
     def _cors(self, request: WebRequest) -> Headers:
-        return cors_headers(request.headers.get("origin"))
+        return self._options.policy.response_headers(request.headers.get("origin"))
 
 
 _TEXT: Headers = (("content-type", "text/plain; charset=utf-8"),)

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import anyio
 import anyio.lowlevel
+from anyio.abc import TaskGroup
 
 from mcpcore.errors import ConnectionLost, LocalProtocolError
 from mcpcore.groups import sole_error
@@ -45,10 +46,8 @@ class AsgiApp:
         if scope["type"] == "http":
             with sole_error():
                 async with anyio.create_task_group() as tasks:
-                    client = _Client(receive, send, self.limits, tasks.cancel_scope)
+                    client = _Client(receive, send, self.limits, tasks)
                     request = AsgiRequest(scope, client)
-                    client.watch = lambda: tasks.start_soon(client.wait_until_gone)
-                    client.keep_alive = lambda idle_bytes: tasks.start_soon(client.send_idle, idle_bytes)
                     await self._answer(request, AsgiResponse(request.method, client))
                     tasks.cancel_scope.cancel()
         elif scope["type"] == "websocket":
@@ -150,7 +149,7 @@ class AsgiResponse(WebResponse):
         self._silent = self._silent or has_no_body(status)
         # Servers may hold the head back until there is a first piece of the body.
         await client.send({"type": "http.response.body", "body": b"", "more_body": True})
-        if idle_bytes and not self._silent and client.keep_alive is not None:
+        if idle_bytes and not self._silent:
             client.keep_alive(idle_bytes)
 
     async def send(self, chunk: bytes) -> None:
@@ -179,16 +178,14 @@ class AsgiResponse(WebResponse):
 class _Client:
     """What the server's `receive` and `send` are for one request, with deadlines and one owner for each direction."""
 
-    def __init__(self, receive: Receive, send: Send, limits: HttpLimits, scope: anyio.CancelScope) -> None:
+    def __init__(self, receive: Receive, send: Send, limits: HttpLimits, tasks: TaskGroup) -> None:
         self._receive = receive
         self._send = send
         self._limits = limits
-        self._scope = scope
+        self._tasks = tasks
         self.lost = False
         self.late = False
         self.when_gone: Callable[[], None] | None = None
-        self.watch: Callable[[], None] | None = None
-        self.keep_alive: Callable[[bytes], None] | None = None
         self._watching = False
         self._last_sent = 0.0
         self._over = False
@@ -222,11 +219,15 @@ class _Client:
 
     def watch_once(self) -> None:
         """Begin to wait for the client's leaving, unless that has begun."""
-        if not self._watching and self.watch is not None:
+        if not self._watching:
             self._watching = True
-            self.watch()
+            self._tasks.start_soon(self._wait_until_gone)
 
-    async def wait_until_gone(self) -> None:
+    def keep_alive(self, idle_bytes: bytes) -> None:
+        """Send `idle_bytes` whenever the stream has been silent for quiet_seconds."""
+        self._tasks.start_soon(self._send_idle, idle_bytes)
+
+    async def _wait_until_gone(self) -> None:
         """Wait for the client to leave; tell the application, and cancel it if that does not make it end."""
         while (await self._receive())["type"] == "http.request":
             pass  # what is left of a body that nobody wanted
@@ -257,8 +258,7 @@ class _Client:
         self._over = True
         await self.send({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def send_idle(self, idle_bytes: bytes) -> None:
-        """Send `idle_bytes` whenever the stream has been silent for quiet_seconds."""
+    async def _send_idle(self, idle_bytes: bytes) -> None:
         quiet = self._limits.quiet_seconds
         while True:
             await anyio.sleep(max(0.0, self._last_sent + quiet - time.monotonic()))
@@ -293,7 +293,7 @@ class _Client:
             except Exception as error:
                 log_failure("a callback for a client that left failed", error)
             await anyio.sleep(GONE_SECONDS)
-        self._scope.cancel()
+        self._tasks.cancel_scope.cancel()
 
 
 async def _acknowledge(receive: Receive, send: Send) -> None:
