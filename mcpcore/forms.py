@@ -17,7 +17,7 @@ from msgspec import inspect as shapes
 from mcpcore.errors import SchemaError
 from mcpcore.schema import fault_text
 
-__all__ = ("InvalidForm", "check_form", "check_form_schema", "form_of", "read_form")
+__all__ = ("FORMATS", "InvalidForm", "check_form", "check_form_schema", "form_of", "read_form")
 
 FORMATS = ("date", "date-time", "email", "uri")
 """The string formats of MCP forms."""

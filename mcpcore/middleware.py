@@ -9,7 +9,7 @@ import msgspec
 from mcpcore.asking import Asker
 from mcpcore.context import Context
 
-__all__ = ("Inbound", "MethodHandler", "Next", "Outbound", "OutboundAsker", "Outgoing", "inward", "outward")
+__all__ = ("Inbound", "MethodHandler", "Next", "Outbound", "OutboundAsker", "Outgoing", "Send", "inward", "outward")
 
 MethodHandler = Callable[[Context, Any], Awaitable[Any]]
 """Answers one method: context and typed parameters in, result struct or dict out."""

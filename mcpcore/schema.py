@@ -21,7 +21,18 @@ import msgspec
 from mcpcore.errors import SchemaError
 from mcpcore.types.base import Model
 
-__all__ = ("Arguments", "InvalidArguments", "InvalidOutput", "Output", "arguments_of", "fault_text", "output_of")
+__all__ = (
+    "MAX_FAULT_CHARACTERS",
+    "MAX_NAMES",
+    "MAX_NAME_CHARACTERS",
+    "Arguments",
+    "InvalidArguments",
+    "InvalidOutput",
+    "Output",
+    "arguments_of",
+    "fault_text",
+    "output_of",
+)
 
 MAX_FAULT_CHARACTERS = 500
 """Characters of a decoder's complaint that are passed on: it may quote a value that the peer chose, of any length."""

@@ -33,6 +33,7 @@ __all__ = (
     "CLOCK_SKEW_SECONDS",
     "COMPRESS_ABOVE_BYTES",
     "KEY_BYTES",
+    "MAX_EXPANSION",
     "MAX_STATE_BYTES",
     "STATE_LIFETIME_SECONDS",
     "RejectionReason",

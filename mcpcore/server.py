@@ -36,7 +36,7 @@ from mcpcore.types import (
     ToolAnnotations,
 )
 
-__all__ = ("GRACE_SECONDS", "MAX_SERVER_RUNNING", "Server", "ServerStatistics")
+__all__ = ("GRACE_SECONDS", "LEAVE_SECONDS", "MAX_SERVER_RUNNING", "Server", "ServerStatistics")
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote
 
 from mcpcore.errors import LocalProtocolError, SchemaError
 
-__all__ = ("MAX_URI_LENGTH", "TemplateValue", "UriTemplate", "has_traversal")
+__all__ = ("MAX_DECODINGS", "MAX_URI_LENGTH", "TemplateValue", "UriTemplate", "has_traversal")
 
 MAX_URI_LENGTH = 8192
 """Characters of a URI that is matched at all: what common HTTP servers accept as a request line. It bounds the

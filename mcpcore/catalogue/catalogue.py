@@ -32,7 +32,7 @@ from mcpcore.types import (
     ServerCapabilities,
 )
 
-__all__ = ("PAGE_SIZE", "Catalogue", "Kind")
+__all__ = ("PAGE_SIZE", "Catalogue", "Kind", "Shelf")
 
 PAGE_SIZE = 1000
 """Entries of one page of a list: a page stays below a megabyte, and few servers need a second one."""

@@ -27,6 +27,7 @@ __all__ = (
     "RequestParams",
     "Result",
     "Role",
+    "wire_name",
 )
 
 Meta: TypeAlias = dict[str, Any]

@@ -125,8 +125,9 @@ def _parse_proxy(value: str, variable: str) -> Proxy | ConnectFailed:
         scheme, rest = "http", value
     scheme = scheme.lower()
     if scheme not in _DEFAULT_PORTS:
+        kind = f" of the kind {scheme}" if scheme.isalnum() else ""  # anything else may be part of a password
         return ConnectFailed(
-            f"the environment variable {variable} names a proxy of the kind {scheme[:20]!r}; only http:// and https:// "
+            f"the environment variable {variable} names a proxy{kind}; only http:// and https:// "
             "proxies are spoken. Name such a one, or list the server in NO_PROXY"
         )
     user_information, at, authority = rest.partition("/")[0].rpartition("@")

@@ -1,122 +1,186 @@
-"""The response side of our listener's exchange."""
+"""The response to one request of the client: its head, and its body as it comes."""
 
 import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
-import anyio.lowlevel
+import anyio
+import h11
 
-from mcpcore.errors import ConnectionLost, LocalProtocolError
-from mcpcore_transports.web.connection import Connection, Reply
-from mcpcore_transports.web.encoder import LAST_CHUNK, encode_chunk, encode_head, has_no_body, refusal_text
-from mcpcore_transports.web.exchange import Headers
-from mcpcore_transports.web.parser import BadRequest, Head
+from mcpcore.errors import ConnectionLost, DeadlineExceeded, RemoteProtocolError
+from mcpcore_transports.web.exchange import BodyTooLarge
+from mcpcore_transports.web.wire import Wire
 
-__all__ = ("YIELD_SECONDS", "ConnectionReply")
+__all__ = ("MAX_INTERIM_RESPONSES", "HttpResponse")
 
-YIELD_SECONDS = 0.001
-"""How long a task may send without letting others run: a write that does not have to wait is no reason to."""
+MAX_INTERIM_RESPONSES = 20
+"""Responses such as "103 Early Hints" before the one that counts; nobody sends more than a few (RFC 9110, 15.2)."""
+
+_NONE_YET = h11.Response(status_code=200, headers=[])
+_END = h11.EndOfMessage()
+
+# h11 reads a response by what it was told of the request, and of that only the method changes anything (RFC 9112, 6.3).
+# So it is told of one that costs no time to check; the bytes of the real one are made elsewhere.
+_TOLD_HEADERS = [("host", "localhost"), ("content-length", "0")]
+_TOLD = {method: h11.Request(method=method, target="/", headers=_TOLD_HEADERS) for method in ("CONNECT", "GET", "HEAD")}
 
 
-class ConnectionReply(Reply):
-    """The response to `head` on `connection`.
+class HttpResponse:
+    """A response whose head has arrived. Used by one task at a time, inside the `async with` that gave it."""
 
-    A streamed body is chunked, or ends with the connection for an HTTP/1.0 client, or has the length that the
-    application gave as content-length.
-    """
+    status: int
+    """Three digits; redirects are responses like any other."""
 
-    def __init__(self, connection: Connection, head: Head) -> None:
-        self._connection = connection
-        self._head = head
-        self._chunked = False
-        self._silent = head.method == "HEAD"
-        self._left = -1  # bytes that a given content-length still promises
+    def __init__(
+        self,
+        wire: Wire,
+        method: str,
+        *,
+        head_bytes: int,
+        body_seconds: float | None,
+        release: Callable[[Wire, bool], None],
+        is_closed: Callable[[], bool],
+    ) -> None:
+        self._wire = wire
+        self._body_seconds = body_seconds
+        self._release = release
+        self._is_closed = is_closed
+        self._parser = parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=head_bytes)
+        parser.send(_TOLD.get(method) or _TOLD["GET"])
+        parser.send(_END)
+        self._method = method
+        self._head_bytes = head_bytes
+        self._head = _NONE_YET
+        self._headers: dict[str, str] | None = None
+        self._held = True  # whether the connection is this response's
+        self._ended = False  # whether the body has been read to its end
+        self.begun = False
+        """Whether any byte of the response has arrived."""
 
-    async def send_whole(self, status: int, headers: Headers, body: bytes) -> None:
-        length = "" if has_no_body(status) else f"content-length: {len(body)}\r\n"
-        data = encode_head(status, headers, length + self._fate(keep=True))
-        if length and body and not self._silent:
-            data += body
-            self.sent_bytes = len(body)
-        self._begin(status)
-        await self._connection.write(data)
-        self.finished = True
+    @property
+    def reason(self) -> str:
+        """The text beside the status; servers may leave it out."""
+        return self._head.reason.decode("latin-1")
 
-    async def start(self, status: int, headers: Headers, *, idle_bytes: bytes = b"") -> None:
-        framing = ""
-        delimited = True
-        declared = [value for name, value in headers if name.lower() == "content-length"]
-        if has_no_body(status):
-            self._silent = True
-        elif declared:
-            self._left = int(declared[0])
-        elif self._head.minor:
-            self._chunked = True
-            framing = "transfer-encoding: chunked\r\n"
-        else:
-            delimited = self._silent
-        data = encode_head(status, headers, framing + self._fate(keep=delimited))
-        self._begin(status)
-        await self._connection.write(data)
-        if idle_bytes and not self._silent and not declared:
-            self.idle_bytes = encode_chunk(idle_bytes) if self._chunked else idle_bytes
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Names in lower case. Values of a repeated name are joined with ", ": see `header_values`."""
+        if self._headers is None:
+            self._headers = joined = {}
+            for raw_name, raw_value in self._head.headers:
+                name = raw_name.decode("ascii")
+                value = raw_value.decode("latin-1")
+                joined[name] = f"{joined[name]}, {value}" if name in joined else value
+        return self._headers
 
-    async def send(self, chunk: bytes) -> None:
-        if not self.started or self.finished:
-            raise LocalProtocolError("send is for between start and finish")
-        connection = self._connection
-        await anyio.lowlevel.checkpoint_if_cancelled()
-        if chunk and not self._silent:
-            if self._left >= 0:
-                if len(chunk) > self._left:
-                    raise LocalProtocolError("the body is longer than its content-length")
-                self._left -= len(chunk)
-            self.sent_bytes += len(chunk)
-            await connection.write(encode_chunk(chunk) if self._chunked else chunk)
-        now = time.monotonic()
-        if now - connection.yielded > YIELD_SECONDS:
-            connection.yielded = now
-            await anyio.lowlevel.checkpoint()
+    def header_values(self, name: str) -> Sequence[str]:
+        """Every value of a header (lower-case name), as they came."""
+        wanted = name.encode("ascii")
+        return [value.decode("latin-1") for found, value in self._head.headers if found == wanted]
 
-    async def finish(self) -> None:
-        if not self.started:
-            raise LocalProtocolError("finish is for after start")
-        if self.finished:
-            return
-        if self._left > 0 and not self._silent:
-            raise LocalProtocolError("the body is shorter than its content-length")
-        self.idle_bytes = b""
-        if self._chunked and not self._silent:
-            await self._connection.write(LAST_CHUNK)
-        self.finished = True
+    async def read(self, limit: int) -> bytes:
+        """The rest of the body, `limit` bytes at most.
 
-    async def send_refusal(self, refusal: BadRequest) -> None:
-        body = refusal_text(refusal.status, str(refusal))
-        framing = f"content-length: {len(body)}\r\nconnection: close\r\n"
-        data = encode_head(refusal.status, (("content-type", "text/plain; charset=utf-8"),), framing)
-        self._begin(refusal.status)
-        if not self._silent:
-            data += body
-            self.sent_bytes = len(body)
+        Raises `BodyTooLarge`, by the declared length or while counting what comes; `ConnectionLost` when the connection
+        ends before the body or falls silent; `RemoteProtocolError`; `anyio.ClosedResourceError` when the client is
+        closed. After each of them, and after leaving the `async with`, the connection is closed.
+        """
+        length = self.headers.get("content-length", "0")
+        if self._method != "HEAD" and int(length) > limit:
+            raise self._too_large(limit)
+        data = await self.receive()
+        if not data:
+            return b""
+        pieces = [data]
+        count = len(data)
+        while count <= limit:
+            data = await self.receive()
+            if not data:
+                return b"".join(pieces) if len(pieces) > 1 else pieces[0]
+            pieces.append(data)
+            count += len(data)
+        raise self._too_large(limit)
+
+    def stream(self) -> AsyncIterator[bytes]:
+        """The pieces of the body as they come, none of them empty. May be left at any point. Raises as `read`."""
+        return _Stream(self)
+
+    async def receive(self) -> bytes:
+        """The next piece of the body, b"" at its end. Raises as `read`. Cancellation loses nothing."""
+        if self._ended:
+            return b""
+        if not self._held:
+            raise anyio.ClosedResourceError
         try:
-            await self._connection.write(data)
-        except ConnectionLost:
+            while True:
+                event = self._next_event()
+                if type(event) is h11.Data:
+                    return bytes(event.data)
+                if type(event) is h11.EndOfMessage:
+                    self._end()
+                    return b""
+                await self._feed(self._body_seconds)
+        except (ConnectionLost, RemoteProtocolError):
+            self.close()
+            raise
+
+    async def receive_head(self, seconds: float | None) -> None:
+        """Wait for the head; for who made this. Closes nothing.
+
+        Raises `ConnectionLost`, `RemoteProtocolError`, `anyio.ClosedResourceError`, and `DeadlineExceeded` after `seconds`.
+        """
+        interim = 0
+        until = None if seconds is None else time.monotonic() + seconds
+        while True:
+            event = self._next_event()
+            if type(event) is h11.Response:
+                self._head = event
+                self.status = event.status_code
+                return
+            if type(event) is h11.InformationalResponse:
+                interim += 1
+                if interim > MAX_INTERIM_RESPONSES:
+                    raise RemoteProtocolError(
+                        f"{self._wire.peer} sent more than {MAX_INTERIM_RESPONSES} interim responses (status 1xx)"
+                    )
+                continue
+            try:
+                await self._feed(None if until is None else max(0.0, until - time.monotonic()), head=True)
+            except TimeoutError:
+                raise DeadlineExceeded(f"{self._wire.peer} did not answer within {seconds:g} seconds") from None
+
+    def close(self) -> None:
+        """Give the connection up. It is kept for another request if the whole body has arrived by itself. Never waits."""
+        if not self._held:
             return
-        self.finished = True
-        self.reusable = False
+        try:
+            while type(event := self._next_event()) is h11.Data:
+                pass
+        except (ConnectionLost, RemoteProtocolError, anyio.ClosedResourceError):
+            event = None
+        if type(event) is h11.EndOfMessage:
+            self._end()
+        else:
+            self._held = False
+            self._release(self._wire, False)
 
-    def _begin(self, status: int) -> None:
-        if self.started:
-            raise LocalProtocolError("a request has one response; this one has begun")
-        self.started = True
-        self.status = status
+    def _end(self) -> None:
+        parser = self._parser
+        self._ended = True
+        self._held = False
+        # Whoever sends more than it was asked for would answer the next request with it.
+        reusable = parser.our_state is h11.DONE and parser.their_state is h11.DONE and not parser.trailing_data[0]
+        self._release(self._wire, reusable)
 
-    def _fate(self, *, keep: bool) -> str:
-        """The header that says whether the connection lives on, once that is decided."""
-        connection = self._connection
-        self.reusable = (
-            keep
-            and self._head.keep_alive
-            and connection.refusal is None
-            and not connection.host.closing
-            and connection.request_is_read()
-        )
-        return "" if self.reusable else "connection: close\r\n"
+    def _next_event(self) -> object:
+        try:
+            return self._parser.next_event()
+        except h11.RemoteProtocolError as broken:
+            if self._parser.trailing_data[1]:
+                # The end came before the end of the message: h11 takes that for a broken rule, it is a broken connection.
+                what = "the whole response" if self.begun else "it answered"
+                raise self._lost(f"{self._wire.peer} closed the connection before {what}") from None
+            if broken.error_status_hint == 431:
+                text = f"the head of the response from {self._wire.peer} is larger than {self._head_bytes} bytes"
+            else:
+                text = f"{self._wire.peer} does not answer in HTTP/1.1: {broken}"
+            raise RemoteProtocolError(text) from broken

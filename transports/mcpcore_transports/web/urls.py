@@ -75,8 +75,9 @@ def parse_url(url: str) -> Url:
         raise LocalProtocolError("the URL is malformed: check the brackets and the characters of its host") from None
     scheme = parts.scheme
     if scheme not in _DEFAULT_PORTS:
+        begins = f"begins with {scheme}://" if parts.netloc and scheme else "has no scheme"
         raise LocalProtocolError(
-            f"the URL begins with {scheme!r}; http://HOST/PATH, https://HOST/PATH and http+unix://%2FSOCKET/PATH are spoken"
+            f"the URL {begins}; what can be used is http://HOST/PATH, https://HOST/PATH and http+unix://%2FSOCKET/PATH"
         )
     path = quote(parts.path or "/", safe=_TARGET_CHARACTERS)
     target = f"{path}?{quote(parts.query, safe=_TARGET_CHARACTERS)}" if parts.query else path
