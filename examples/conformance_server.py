@@ -192,6 +192,14 @@ async def _asked(ctx: Context, message: str, schema: dict[str, Any]) -> str:
     return f"Elicitation completed: action={answer.action}, content={answer.content}"
 
 
+@server.tool
+async def test_reconnection(ctx: Context) -> str:
+    """Lets the connection go and finishes while the client is away."""
+    await ctx.release_connection(retry_ms=500)
+    await anyio.sleep(0.2)
+    return "finished while you were away"
+
+
 # -------------------------------------------------------------------- 2026-07-28
 
 
@@ -393,7 +401,7 @@ async def test_prompt_with_arguments(arg1: str, arg2: str) -> str:
 
 
 @server.prompt
-async def test_prompt_with_embedded_resource(resourceUri: str) -> list[PromptMessage | str]:  # noqa: N803
+async def test_prompt_with_embedded_resource(resourceUri: str) -> list[PromptMessage | str]:
     """A prompt with a resource in it."""
     content = _embedded(resourceUri, "text/plain", "Embedded resource content for testing.")
     return [PromptMessage(role="user", content=content), "Please process the embedded resource above."]

@@ -103,6 +103,13 @@ class ReplyChannel(ABC):
         to a cancelled request is nothing to fail over. After a cancellation it was handed over or it was not.
         """
 
+    async def release(self, retry_ms: int | None = None) -> bool:
+        """Let the far end's connection go without closing the channel, if its client can come back for the rest.
+
+        `retry_ms` is when it should, in milliseconds. Returns False, and does nothing, where that is impossible.
+        """
+        return False
+
     def when_closed(self, watcher: Callable[[], None] | None) -> None:
         """Call `watcher` once when the far end closes; at once if it is closed already. Replaces an earlier one."""
         self._watcher = watcher

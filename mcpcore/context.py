@@ -144,6 +144,15 @@ class Context:
         await anyio.lowlevel.checkpoint()
         return await self._notify(method, params)
 
+    async def release_connection(self, retry_ms: int | None = None) -> bool:
+        """Let the connection that waits for this request go; the client comes back for the rest, `retry_ms`
+        milliseconds later if it heeds that. For long work behind proxies that cut connections.
+
+        Returns False, and does nothing, except over HTTP for a client of 2025-11-25 that accepts event streams.
+        """
+        await anyio.lowlevel.checkpoint()
+        return await self._call.reply.release(retry_ms)
+
     async def log(self, level: LoggingLevel, data: Any, logger: str | None = None) -> None:
         """Send a log message to the client if it wants that level. `data` is any JSON value; put no secret in it."""
         await anyio.lowlevel.checkpoint()

@@ -1,5 +1,7 @@
 """What type checkers make of a handler's context. Checked, never run."""
 
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, assert_type
@@ -75,7 +77,7 @@ def knowing(ctx: Context) -> None:
 
 async def wrong_use_is_refused(ctx: Context) -> None:
     """Each line must be an error: a checker that is told to ignore one that is none complains."""
-    await ctx.log("loud", "x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    await ctx.sample("x")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
-    await ctx.progress("half")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    ctx.revision = Revision.R2024_11_05  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
+    await ctx.log("loud", "x")  # type: ignore[arg-type]
+    await ctx.sample("x")  # type: ignore[call-arg]
+    await ctx.progress("half")  # type: ignore[arg-type]
+    ctx.revision = Revision.R2024_11_05  # type: ignore[misc]

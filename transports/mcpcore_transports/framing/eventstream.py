@@ -20,6 +20,7 @@ __all__ = (
     "encode_comment",
     "encode_event",
     "encode_priming_event",
+    "encode_retry",
 )
 
 MAX_EVENT_BYTES = MAX_LINE_BYTES + 4096
@@ -80,6 +81,11 @@ def encode_event(data: bytes, *, event: str | None = None, id: str | None = None
 def encode_priming_event(id: str, *, retry_ms: int | None = None) -> bytes:
     """An event with an id and no data: a client may reconnect from here before the first message (SEP-1699)."""
     return encode_event(b"", id=id, retry_ms=retry_ms)
+
+
+def encode_retry(retry_ms: int) -> bytes:
+    """Nothing but the milliseconds after which to reconnect: readers dispatch no event for it."""
+    return b"retry: %d\n\n" % retry_ms
 
 
 def encode_comment(text: str = "") -> bytes:

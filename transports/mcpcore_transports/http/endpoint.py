@@ -246,9 +246,9 @@ def _accepted(accept: str | None) -> frozenset[str]:
         return frozenset(("json", "event-stream"))
     found = set()
     for part in accept.lower().split(","):
-        kind, *parameters = (piece.strip() for piece in part.split(";"))
-        if "q=0" in (p.replace(" ", "").rstrip(".0") if p.startswith("q") else p for p in parameters):
-            continue
+        kind, *parameters = ("".join(piece.split()) for piece in part.split(";"))
+        if any(parameter.startswith("q=") and not parameter[2:].strip("0.") for parameter in parameters):
+            continue  # a weight of 0 means "not this"
         if kind in ("application/json", "application/*", "*/*"):
             found.add("json")
         if kind in ("text/event-stream", "text/*", "*/*"):

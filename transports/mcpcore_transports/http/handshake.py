@@ -10,7 +10,7 @@ from mcpcore.errors import (
 )
 from mcpcore.jsonrpc import Batch, ErrorResponse, Malformed, Message, Request, Response, encode, error_response
 from mcpcore.revisions import HANDSHAKE_REVISIONS, Revision
-from mcpcore_transports.framing.eventstream import KEEP_ALIVE, encode_event, encode_priming_event
+from mcpcore_transports.framing.eventstream import KEEP_ALIVE, encode_event, encode_priming_event, encode_retry
 from mcpcore_transports.http.options import HttpOptions
 from mcpcore_transports.http.replies import EVENT_STREAM_HEADERS, JSON_HEADERS, status_of
 from mcpcore_transports.http.sessions import HttpSession, SessionTable
@@ -203,6 +203,8 @@ class HandshakeExchange:
         await response.finish()
 
     def _event(self, item: Item) -> bytes:
+        if item.retry_ms is not None:
+            return encode_retry(item.retry_ms)
         if not item.data and item.id is not None:
             return encode_priming_event(item.id, retry_ms=self._options.retry_ms)
         return encode_event(item.data, event="message", id=item.id)

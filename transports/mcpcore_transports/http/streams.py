@@ -33,6 +33,9 @@ class Item(msgspec.Struct, frozen=True):
     error: ErrorResponse | None = None
     """The answer, when it is an error."""
 
+    retry_ms: int | None = None
+    """Milliseconds after which the client should come back."""
+
 
 class Reader:
     """One HTTP response that reads a stream. The newest one wins; an older one is told that it has been replaced."""
@@ -179,6 +182,19 @@ class Stream(ReplyChannel):
                     reader.end()
         if reader is not None and not final:
             await reader.wait_not_full()
+        return True
+
+    async def release(self, retry_ms: int | None = None) -> bool:
+        """End the response that reads this stream; its client may come back from the event that it began with."""
+        if not self.primes or self.instead is not None or self.done:
+            return False
+        async with self._order:
+            await self._begin()
+            if self._reader is not None:
+                if retry_ms is not None:
+                    self._reader.put(Item(b"", None, retry_ms=retry_ms))
+                self._reader.end()
+                self._reader = None
         return True
 
     def close(self, reason: str | None = None) -> None:

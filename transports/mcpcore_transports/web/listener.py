@@ -20,7 +20,7 @@ from mcpcore_transports.web.limits import HttpLimits
 from mcpcore_transports.web.parser import Head, Parser
 from mcpcore_transports.web.peer import Peer
 from mcpcore_transports.web.request import ConnectionRequest
-from mcpcore_transports.web.response import ConnectionReply
+from mcpcore_transports.web.reply import ConnectionReply
 from mcpcore_transports.web.sockets import Address, address_of, close_sockets, open_sockets
 
 __all__ = ("GRACE_SECONDS", "serve_http")

@@ -7,7 +7,6 @@ import anyio
 import h11
 
 from mcpcore.errors import ConnectionLost, DeadlineExceeded, RemoteProtocolError
-from mcpcore_transports.web.exchange import BodyTooLarge
 from mcpcore_transports.web.wire import Wire
 
 __all__ = ("MAX_INTERIM_RESPONSES", "HttpResponse")

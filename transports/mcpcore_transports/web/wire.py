@@ -90,7 +90,9 @@ class SocketWire(Wire):
                 with anyio.move_on_after(seconds) as patience:
                     await anyio.wait_writable(self._socket)
                 if patience.cancelled_caught:
-                    raise ConnectionLost(f"{self.peer} has taken nothing of what was sent to it for {seconds:g} seconds")
+                    raise ConnectionLost(
+                        f"{self.peer} has taken nothing of what was sent to it for {seconds:g} seconds"
+                    )
                 rest = rest[self._send_now(rest) :]
 
     def abort(self) -> None:
