@@ -6,7 +6,7 @@ another, whoever closes what, wherever.
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import anyio
 import msgspec
@@ -55,7 +55,9 @@ CONNECT_SECONDS = 60.0
 SETTLE_SECONDS = 1.0
 """How long closing waits for `on_log` to see the messages that have arrived."""
 
-EraChoice = str
+EraChoice: TypeAlias = Literal[
+    "auto", "modern", "legacy", "2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28"
+]
 """Which era to speak: "auto" finds out, "modern" or "legacy" insist, a revision such as "2025-06-18" pins it."""
 
 logger = logging.getLogger("mcpcore.connection")

@@ -23,6 +23,7 @@ __all__ = (
     "Malformed",
     "Message",
     "Notification",
+    "Oversize",
     "Request",
     "Response",
     "decode",
@@ -93,6 +94,16 @@ class Batch(msgspec.Struct, frozen=True):
     """A JSON array of messages, legal in 2025-03-26 only. Whoever knows the revision accepts or refuses it."""
 
     messages: tuple[Message, ...]
+
+
+class Oversize(msgspec.Struct, frozen=True):
+    """A frame that was longer than the limit and was skipped as it arrived."""
+
+    size: int
+    """Bytes seen."""
+
+    limit: int
+    """Bytes allowed."""
 
 
 class _Frame(msgspec.Struct):

@@ -25,6 +25,7 @@ from mcpcore.jsonrpc import (
     Malformed,
     Message,
     Notification,
+    Oversize,
     Request,
     Response,
     decode,
@@ -34,7 +35,7 @@ from mcpcore.jsonrpc import (
 from mcpcore.methods import NOTIFICATIONS
 from mcpcore.types import META_SUBSCRIPTION_ID, CancelledNotificationParams
 
-__all__ = ("FLUSH_SECONDS", "OUTBOX_BYTES", "STALL_SECONDS", "Multiplexer", "Oversize", "Pipe")
+__all__ = ("FLUSH_SECONDS", "OUTBOX_BYTES", "STALL_SECONDS", "Multiplexer", "Pipe")
 
 OUTBOX_BYTES = 1024 * 1024
 """Bytes that may wait for the writer before `send` waits: more than a burst of answers, little beside a process."""
@@ -56,16 +57,6 @@ _LISTENED = frozenset(
         "notifications/prompts/list_changed",
     )
 )
-
-
-class Oversize(msgspec.Struct, frozen=True):
-    """A frame that was longer than the limit and was skipped as it arrived."""
-
-    size: int
-    """Bytes seen."""
-
-    limit: int
-    """Bytes allowed."""
 
 
 class Pipe(ABC):

@@ -21,7 +21,7 @@ from mcpcore.methods import NOTIFICATIONS
 from mcpcore.middleware import Inbound, MethodHandler, Outbound
 from mcpcore.revisions import Era
 from mcpcore.sealing import StateSealer
-from mcpcore.session import Limits, Session, SessionStatistics
+from mcpcore.session import GRACE_SECONDS, Limits, Session, SessionStatistics
 from mcpcore.threads import MAX_THREADS, ThreadLimiter, ThreadStatistics
 from mcpcore.transport import TransportName, server_transport
 from mcpcore.types import (
@@ -36,15 +36,12 @@ from mcpcore.types import (
     ToolAnnotations,
 )
 
-__all__ = ("GRACE_SECONDS", "LEAVE_SECONDS", "MAX_SERVER_RUNNING", "Server", "ServerStatistics")
+__all__ = ("LEAVE_SECONDS", "MAX_SERVER_RUNNING", "Server", "ServerStatistics")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_SERVER_RUNNING = 2000
 """Requests of all clients together that run at the same time; the next one is refused with `CODE_SERVER_BUSY`."""
-
-GRACE_SECONDS = 5.0
-"""How long accepted work may go on when its client is done or the server is told to stop."""
 
 LEAVE_SECONDS = 5.0
 """How long the end of a lifespan waits for channels that others still serve."""
@@ -59,6 +56,18 @@ class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     listeners: int
     """Sessions and listens that are sent changes."""
     threads: ThreadStatistics
+
+
+class _Entered:
+    """A lifespan that has been entered, and who shares it."""
+
+    __slots__ = ("left", "users", "value")
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+        self.users = 0
+        """Beside the one that entered it."""
+        self.left = anyio.Event()
 
 
 class Server:
@@ -124,12 +133,11 @@ class Server:
         self._running = 0
         self._requests: dict[str, int] = {}
         self._sessions: set[Session] = set()
-        self._lifespan_value: Any = None
+        self._entering: anyio.Event | None = None
+        self._entered: _Entered | None = None
         self.on_stop: set[Callable[[float], None]] = set()
         """Called with the grace in seconds when the server is told to stop; must not wait."""
         self._stateless: Session | None = None
-        self._users = 0
-        self._users_gone: anyio.Event | None = None
 
     # ------------------------------------------------------------------ what it offers
 
@@ -309,31 +317,39 @@ class Server:
 
         Whoever entered it first leaves it last: on leaving, it waits `LEAVE_SECONDS` for the others.
         """
-        if self._users:
-            self._users += 1
+        while self._entering is not None:  # if that fails, the next one tries
+            await self._entering.wait()
+        if self._entered is None and self._lifespan is None:
+            self._entered = _Entered(None)
+        entered = self._entered
+        if entered is not None:
+            entered.users += 1
             try:
-                yield self._lifespan_value
+                yield entered.value
             finally:
-                self._users -= 1
-                if self._users == 1 and self._users_gone is not None:
-                    self._users_gone.set()
+                entered.users -= 1
+                entered.left.set()
+                if self._lifespan is None and not entered.users:
+                    self._entered = self._stateless = None
             return
-        self._users = 1
-        try:
-            async with AsyncExitStack() as stack:
-                if self._lifespan is not None:
-                    self._lifespan_value = await stack.enter_async_context(self._lifespan(self))
-                try:
-                    yield self._lifespan_value
-                finally:
-                    with anyio.move_on_after(LEAVE_SECONDS, shield=True):
-                        while self._users > 1:
-                            self._users_gone = anyio.Event()
-                            await self._users_gone.wait()
-        finally:
-            self._users = 0
-            self._lifespan_value = None
-            self._stateless = None
+        assert self._lifespan is not None
+        async with AsyncExitStack() as stack:
+            self._entering = anyio.Event()
+            try:
+                entered = _Entered(await stack.enter_async_context(self._lifespan(self)))
+                self._entered = entered
+            finally:
+                self._entering.set()
+                self._entering = None
+            try:
+                yield entered.value
+            finally:
+                with anyio.move_on_after(LEAVE_SECONDS, shield=True):
+                    while entered.users:
+                        entered.left = anyio.Event()
+                        await entered.left.wait()
+                # Whoever comes from here on enters it anew.
+                self._entered = self._stateless = None
 
     async def serve_channel(self, channel: Channel, *, grace: float = GRACE_SECONDS) -> None:
         """Serve one channel until its peer is done, then finish what it asked for, within `grace` seconds.
@@ -358,9 +374,9 @@ class Server:
         What a transport calls that has no connection to speak of. Closing the reply channel's far end cancels it.
         """
         if self._stateless is None:
-            if not self._users:
+            if self._entered is None:
                 raise LocalProtocolError("answer requests inside `async with server.running()`")
-            dispatch = Dispatch(self, self._lifespan_value, stateless=True)
+            dispatch = Dispatch(self, self._entered.value, stateless=True)
             self._stateless = Session(memory_pair()[0], dispatch, limits=self.limits)
             dispatch.attach(self._stateless)
         await self._stateless.answer(envelope)

@@ -5,26 +5,38 @@ import signal
 import sys
 import threading
 from functools import partial
-from typing import Any
+from typing import Any, Literal, Protocol
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.errors import LocalProtocolError
 from mcpcore.groups import sole_error
-from mcpcore.server import GRACE_SECONDS, Server
+from mcpcore.session import GRACE_SECONDS
 from mcpcore.transport import TransportName, server_transport
 
-__all__ = ("BACKENDS", "run_server", "serve")
+__all__ = ("BACKENDS", "Runnable", "run_server", "serve")
 
 BACKENDS = ("asyncio", "trio")
+
+
+class Runnable(Protocol):
+    """A server, as much of it as running it takes: `mcpcore.Server` is one."""
+
+    @property
+    def backend(self) -> Literal["asyncio", "trio"] | None:
+        """The backend it wants, if it wants one."""
+
+    def stop(self, grace: float) -> None:
+        """End all sessions within `grace` seconds."""
+
 
 _HARD_STOP_SECONDS = 1.0
 """What a transport gets beyond the grace to close its connections, before everything is cancelled."""
 
 
 async def serve(
-    server: Server,
+    server: Runnable,
     transport: TransportName = "stdio",
     *,
     task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED,
@@ -39,7 +51,7 @@ async def serve(
 
 
 def run_server(
-    server: Server,
+    server: Runnable,
     transport: TransportName = "stdio",
     *,
     backend: str | None = None,
@@ -60,7 +72,7 @@ def run_server(
 
 
 async def _main(
-    server: Server, transport: TransportName, grace: float, options: dict[str, Any]
+    server: Runnable, transport: TransportName, grace: float, options: dict[str, Any]
 ) -> signal.Signals | None:
     stopped_by: signal.Signals | None = None
     with sole_error():

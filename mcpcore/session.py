@@ -32,7 +32,21 @@ from mcpcore.errors import (
 from mcpcore.jsonrpc import ErrorResponse, Malformed, Notification, Request, Response, error_response
 from mcpcore.types.base import RequestId
 
-__all__ = ("MAX_RUNNING", "MAX_STREAMS", "MAX_WAITING", "Call", "Limits", "Role", "Session", "SessionStatistics")
+__all__ = (
+    "GRACE_SECONDS",
+    "MAX_RUNNING",
+    "MAX_STREAMS",
+    "MAX_WAITING",
+    "Call",
+    "Limits",
+    "Role",
+    "Session",
+    "SessionStatistics",
+)
+
+GRACE_SECONDS = 5.0
+"""How long accepted work may go on when its client is done or the server is told to stop. Hosts and supervisors
+commonly kill a few seconds after that."""
 
 MAX_RUNNING = 100
 """Requests of one peer that run at the same time."""

@@ -22,7 +22,6 @@ _OURS = {"http": "mcpcore_transports.http", "stdio": "mcpcore_transports.stdio"}
 
 
 @runtime_checkable
-@runtime_checkable
 class MirrorsArguments(Protocol):
     """A transport that repeats arguments of a call beside its message, as HTTP does in headers (2026-07-28)."""
 

@@ -66,10 +66,11 @@ TRANSPORTS_LADDER = (
     "stdio.diagnostics",
     "stdio.processes stdio.server",
     "stdio.client",
-    "web.access web.exchange web.limits web.parser web.peer web.sockets",
-    "web.departures web.encoder web.h11parser web.tls",
-    "web.connection",
-    "web.request web.response",
+    "web.access web.client_limits web.exchange web.limits web.parser web.peer web.response_parser web.sockets",
+    "web.urls web.wire",
+    "web.departures web.encoder web.h11parser web.pool web.proxy web.tls",
+    "web.connection web.dialing web.request_head web.response",
+    "web.incoming web.reply web.request",
     "web.asgi web.client web.listener",
     "http.exchanges http.failures http.replay http.served http.verifying",
     "http.streams",
@@ -77,13 +78,24 @@ TRANSPORTS_LADDER = (
     "http.options sse.client sse.server",
     "http.handshake",
     "http.client http.endpoint",
-    "http.mounted http.server",
+    "http.server",
+    "http.mounted",
     "http",
 )
 """The modules of `mcpcore_transports`, lowest first, all of them above `mcpcore`."""
 
 FOR_TRANSPORTS = frozenset(
-    f"mcpcore.{name}" for name in "channel errors exchange groups jsonrpc methods multiplex revisions types".split()
+    (
+        "mcpcore.channel",
+        "mcpcore.errors",
+        "mcpcore.exchange",
+        "mcpcore.groups",
+        "mcpcore.jsonrpc",
+        "mcpcore.methods",
+        "mcpcore.multiplex",
+        "mcpcore.revisions",
+        "mcpcore.types",
+    )
 )
 """What of the core a transport may use, ours like anybody's."""
 
@@ -140,7 +152,12 @@ SERVER_SIDE = (
     "mcpcore_transports.sse.server",
     "mcpcore_transports.stdio.redirection",
     "mcpcore_transports.stdio.server",
+    "mcpcore_transports.web.asgi",
+    "mcpcore_transports.web.connection",
+    "mcpcore_transports.web.departures",
+    "mcpcore_transports.web.incoming",
     "mcpcore_transports.web.listener",
+    "mcpcore_transports.web.reply",
 )
 CLIENT_SIDE = (
     "mcpcore.answering",
@@ -157,6 +174,14 @@ CLIENT_SIDE = (
     "mcpcore_transports.stdio.environment",
     "mcpcore_transports.stdio.processes",
     "mcpcore_transports.web.client",
+    "mcpcore_transports.web.client_limits",
+    "mcpcore_transports.web.dialing",
+    "mcpcore_transports.web.pool",
+    "mcpcore_transports.web.proxy",
+    "mcpcore_transports.web.request_head",
+    "mcpcore_transports.web.response",
+    "mcpcore_transports.web.response_parser",
+    "mcpcore_transports.web.wire",
 )
 
 BOTH_SIDES = ("mcpcore.cli", "mcpcore.testing", "mcpcore.__main__")
@@ -182,7 +207,9 @@ MODULES = _modules()
 
 def _ladder() -> dict[str, int]:
     rungs = [
-        (package, line) for package, ladder in zip(PACKAGES, (CORE_LADDER, TRANSPORTS_LADDER)) for line in ladder
+        (package, line)
+        for package, ladder in zip(PACKAGES, (CORE_LADDER, TRANSPORTS_LADDER), strict=True)
+        for line in ladder
     ]
     return {
         name if name == package else f"{package}.{name}": height

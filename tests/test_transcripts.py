@@ -15,7 +15,8 @@ from anyio.abc import Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
 
 from mcpcore.groups import sole_error
-from mcpcore.multiplex import Multiplexer, Oversize, Pipe
+from mcpcore.jsonrpc import Oversize
+from mcpcore.multiplex import Multiplexer, Pipe
 from mcpcore.revisions import REVISIONS, Era, Revision
 from mcpcore_transports.framing.lines import LineDecoder, encode_lines
 from tests.transcripts import fixture_server

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from mcpcore.cli.arguments import arguments_of
 from mcpcore.cli.progress import Reports
 from mcpcore.cli.question import Questions
-from mcpcore.cli.render import pretty_json, result_text, visible
+from mcpcore.cli.render import one_line, pretty_json, result_text, visible
 from mcpcore.cli.target import target_of
 from mcpcore.cli.usage import EXIT_FAILED, one_of, seconds, setting
-from mcpcore.cli.visit import era_choice, one_line, visit
+from mcpcore.cli.visit import era_choice, visit
 from mcpcore.client import CALL_SECONDS, Client
 from mcpcore.errors import PeerError
 from mcpcore.serving import BACKENDS

@@ -31,8 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Raises SystemExit for --help, --version and a command line that argparse refuses, as argparse does.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this: nobody wants to hear of it
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        if isinstance(stream := getattr(sys, name), TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # an odd locale must not lose a result
     arguments = _read(sys.argv[1:] if argv is None else argv)
     try:
@@ -137,7 +139,8 @@ def _parser() -> "ArgumentParser":
         client.add_argument("--era", metavar="NAME", help="auto (the default), modern, legacy, or a revision")
         client.add_argument("--backend", metavar="NAME", help="trio or asyncio, or MCPCORE_BACKEND")
         client.add_argument("--config", metavar="FILE", help="a JSON file with mcpServers; TARGET is a name in it")
-        client.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    for each in (run, lists, call):
+        each.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 

@@ -20,6 +20,7 @@ from mcpcore.types import (
 )
 
 __all__ = (
+    "one_line",
     "pretty_json",
     "prompt_lines",
     "resource_lines",
@@ -47,6 +48,14 @@ _HARMLESS = {
 def visible(text: str) -> str:
     """The text with every character replaced that could command a terminal."""
     return text.translate(_HARMLESS)
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line. Of a text with several, the first and the last: they say what failed and why."""
+    lines = [line.strip() for line in visible(str(error)).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"
 
 
 def pretty_json(value: Any) -> str:

@@ -11,7 +11,7 @@ import anyio
 
 from mcpcore.cli.progress import Reports
 from mcpcore.cli.release import version
-from mcpcore.cli.render import visible
+from mcpcore.cli.render import one_line
 from mcpcore.cli.source import print_to_stderr
 from mcpcore.cli.target import Target
 from mcpcore.cli.usage import EXIT_FAILED, EXIT_INTERRUPTED, one_of
@@ -21,7 +21,7 @@ from mcpcore.groups import sole_error
 from mcpcore.revisions import REVISIONS
 from mcpcore.serving import BACKENDS
 
-__all__ = ("era_choice", "one_line", "visit")
+__all__ = ("era_choice", "visit")
 
 _TOLD = (ConnectionLost, DeadlineExceeded, PeerError, LocalProtocolError, RemoteProtocolError)
 """What can go wrong with a peer: one line each."""
@@ -81,11 +81,3 @@ async def _visit(client_target: Any, work: Callable[[Client], Awaitable[int]], o
             scope = tasks.cancel_scope
         tasks.cancel_scope.cancel()
     return code
-
-
-def one_line(error: BaseException) -> str:
-    """An error as one line. Of a text with several, the first and the last: they say what failed and why."""
-    lines = [line.strip() for line in visible(str(error)).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    return lines[0] if len(lines) == 1 else f"{lines[0]} {lines[-1]}"

@@ -7,7 +7,8 @@ from typing import Literal
 import anyio
 
 from mcpcore.errors import ConnectionLost
-from mcpcore.multiplex import Oversize, Pipe
+from mcpcore.jsonrpc import Oversize
+from mcpcore.multiplex import Pipe
 
 __all__ = ("cut_in_half", "drop_after", "garble", "half_close", "inject", "slow_reader")
 

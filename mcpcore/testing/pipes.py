@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 import anyio
 
 from mcpcore.errors import ConnectionLost
-from mcpcore.multiplex import Oversize, Pipe
+from mcpcore.jsonrpc import Oversize
+from mcpcore.multiplex import Pipe
 
 __all__ = ("PIPE_BYTES", "WRITE_SECONDS", "MemoryPipe", "memory_pipes")
 

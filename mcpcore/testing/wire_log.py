@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from mcpcore.multiplex import Oversize, Pipe
+from mcpcore.jsonrpc import Oversize
+from mcpcore.multiplex import Pipe
 
 __all__ = ("LOGGED_FRAMES", "Logged", "WireLog", "wire_log")
 

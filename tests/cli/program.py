@@ -11,7 +11,7 @@ import mcpcore_transports
 
 __all__ = ("LIMIT_SECONDS", "PYTHONPATH", "environment", "program", "start", "stdio_target")
 
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 30
 """For one process to end: none of those here takes a second of work."""
 
 PYTHONPATH = os.pathsep.join(

@@ -128,12 +128,15 @@ def test_interrupt_cancels_at_the_server(tmp_path: Path, backend: str, wire: str
     log = tmp_path / "log"
     target = str(file) if wire == "memory" else stdio_target(file)
     with start("call", target, "wait", f"log={log}", "--backend", backend) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line == "progress: 1 begun\n":
-                break
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=LIMIT_SECONDS)
+        try:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if line == "progress: 1 begun\n":
+                    break
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=LIMIT_SECONDS)
+        finally:
+            process.kill()
     assert (process.returncode, out, err) == (130, "", "")
     assert log.read_text() == "cancelled"
 
@@ -193,3 +196,27 @@ def test_a_page_on_a_terminal(answered: Any) -> None:
     assert (code, out) == (0, "accept\n")
     assert "https://example.org/sign-in" in shown
     assert answered("page", ("(y/n) ", "\n"))[:2] == (0, "decline\n")
+
+
+def test_a_bar_ends_before_the_result(server_file: Path) -> None:
+    """On a terminal both are on one screen, and what the tool returns cannot command it."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        program("call", str(server_file), "greet", "name=A\x1b[2J"),
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment(COLUMNS="80"),
+    )
+    os.close(theirs)
+    shown = b""
+    try:
+        while data := os.read(ours, 4096):
+            shown += data
+    except OSError:
+        pass  # how Linux says that the last process has closed a terminal
+    finally:
+        os.close(ours)
+        assert process.wait(LIMIT_SECONDS) == 0
+    assert "hello A�[2J" in shown.decode().split("\r\n")
+    assert "100% round 1\r\n" in shown.decode()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.program import LIMIT_SECONDS, environment, start
+from tests.cli.program import LIMIT_SECONDS, environment, program, start
 
 SERVER = '''
 import sys
@@ -49,12 +50,11 @@ def file(tmp_path: Path) -> Path:
 
 @contextmanager
 def serving(*words: object, env: dict[str, str] | None = None) -> Iterator["subprocess.Popen[str]"]:
-    process = start("run", *map(str, words), env=environment(**(env or {})))
-    try:
-        with process:
+    with start("run", *map(str, words), env=environment(**(env or {}))) as process:
+        try:
             yield process
-    finally:
-        process.kill()
+        finally:
+            process.kill()
 
 
 def ask(process: "subprocess.Popen[str]", id: int, method: str, meta: Any = MODERN, **params: Any) -> None:
@@ -136,12 +136,41 @@ def test_a_stuck_thread_keeps_nothing_alive(file: Path, sent: signal.Signals, co
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_host_that_is_gone_is_one_line(file: Path, backend: str) -> None:
+    with serving(file, "--backend", backend) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        ask(process, 1, "tools/call", name="backend", arguments={})
+        assert process.wait(LIMIT_SECONDS) == 1
+        assert process.stderr is not None
+        _, line = process.stderr.read().splitlines()
+    assert line == "mcpcore: the peer no longer reads what we send: Broken pipe"
+
+
+@pytest.mark.parametrize(("closed", "name"), [("<&-", "input"), (">&-", "output")])
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_closed_descriptor_is_one_line(file: Path, closed: str, name: str, backend: str) -> None:
+    """Its number may by then belong to the event loop itself."""
+    command = shlex.join(program("run", str(file), "--backend", backend))
+    done = subprocess.run(
+        ["sh", "-c", f"exec {command} {closed}"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == [f"mcpcore: standard {name} is closed: start the server with a pipe on it"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--transport", "http"], "the transport 'http' is not in this release; it has stdio"),
         (["--transport", "http,sse"], "'http' is not in this release"),
-        (["--transport", "carrier-pigeon"], "there is no transport 'carrier-pigeon'; this installation has stdio"),
+        (["--transport", "carrier-pigeon"], "there is no transport 'carrier-pigeon'; this installation has "),
         (["--backend", "curio"], "--backend: 'curio' is none of asyncio, trio"),
         (["--grace", "-1"], "--grace: '-1' is no number of seconds"),
         (["--era", "2025-06-18"], "--era: '2025-06-18' is none of all, legacy, modern"),

@@ -20,6 +20,9 @@ in_virtual_time = pytest.mark.parametrize("anyio_backend", [virtual_time()], ids
 
 FAR_SECONDS = 3600.0
 
+PATIENCE_SECONDS = 15.0
+"""How long one connection of a test may last: what would wait for ever fails instead."""
+
 
 class RawPeer:
     """The other end of the pipe: says and hears JSON."""
@@ -50,8 +53,9 @@ async def wired(
     around: Callable[[Pipe], Pipe] = lambda pipe: pipe, *, limit_bytes: int = 64 * 1024, **options: Any
 ) -> AsyncIterator[tuple[RawPeer, Multiplexer]]:
     far, near = memory_pipes(limit_bytes, write_deadline=FAR_SECONDS)
-    async with Multiplexer(around(near), **options) as multiplexer:
-        yield RawPeer(far), multiplexer
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with Multiplexer(around(near), **options) as multiplexer:
+            yield RawPeer(far), multiplexer
 
 
 async def received(multiplexer: Multiplexer) -> tuple[Request, ReplyChannel]:

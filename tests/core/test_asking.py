@@ -267,9 +267,7 @@ async def test_what_is_asked_together_goes_out_together(server: Server, revision
     async with wired(server) as peer:
         await peer.hello(revision, ALL)
         id = peer.request("tools/call", {"name": "both"})
-        answers = {
-            text: {**TEXT, "content": {"type": "text", "text": text.upper()}} for text in ("one", "two")
-        }
+        answers = {text: {**TEXT, "content": {"type": "text", "text": text.upper()}} for text in ("one", "two")}
         if revision.era is Era.LEGACY:
             for frame in [await peer.receive(), await peer.receive()]:
                 peer.respond(frame["id"], answers[frame["params"]["messages"][0]["content"]["text"]])
@@ -300,9 +298,7 @@ ASKING: dict[str, tuple[Any, Frame]] = {
 
 
 @pytest.mark.parametrize("kind", ASKING)
-async def test_a_client_is_not_asked_for_what_it_did_not_declare(
-    server: Server, revision: Revision, kind: str
-) -> None:
+async def test_a_client_is_not_asked_for_what_it_did_not_declare(server: Server, revision: Revision, kind: str) -> None:
     ask, required = ASKING[kind]
 
     @server.tool

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mcpcore import Client, Context, Server, ToolError
+from mcpcore import Client, Context, Limits, Server, ToolError
 from mcpcore.revisions import Revision
 from tests.core.wire import PATIENCE, wired
 
@@ -41,7 +41,7 @@ async def test_a_sync_tool_runs_in_a_thread(revision: Revision) -> None:
 
 
 async def test_a_hundred_blocked_sync_tools_leave_async_ones_alone(revision: Revision, gate: threading.Event) -> None:
-    server = Server("s")
+    server = Server("s", limits=Limits(max_running=101))  # so that the threads are what is scarce
 
     @server.tool
     def block(n: int) -> int:

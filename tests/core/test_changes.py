@@ -10,7 +10,7 @@ from mcpcore.changes import LIST_CHANGED, RESOURCE_UPDATED, Change, Publisher, S
 from mcpcore.errors import CODE_SERVER_BUSY
 from mcpcore.listening import Changed
 from mcpcore.revisions import REVISIONS, Era, Revision
-from tests.core.wire import PATIENCE, Frame, Peer, wired
+from tests.core.wire import PATIENCE, Frame, Peer, settle, wired
 
 pytestmark = pytest.mark.anyio
 
@@ -116,7 +116,12 @@ async def test_after_unsubscribing_nothing_is_told(server: Server, legacy: Revis
 
 
 async def test_one_call_reaches_both_eras_at_once(server: Server) -> None:
-    async with wired(server) as old, wired(server) as new, Client(server) as modern, Client(server, era="legacy") as client:
+    async with (
+        wired(server) as old,
+        wired(server) as new,
+        Client(server) as modern,
+        Client(server, era="legacy") as client,
+    ):
         await follow(old, R25_11, uris=[URI])
         await follow(new, R26, uris=[URI])
         async with modern.listen(resources=[URI]) as ours, client.listen(resources=[URI]) as theirs:
@@ -285,7 +290,7 @@ async def test_a_slow_listener_is_told_each_thing_once(server: Server, revision:
         for n in range(500):
             tool(server, f"t{n}")
             await server.notify_resource_updated(URI)
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert peer.channel is not None
         assert peer.channel.statistics()["unwritten_bytes"] < 2000
         peer.read_again()

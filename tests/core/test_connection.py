@@ -19,8 +19,10 @@ from mcpcore import (
     Server,
     open_client,
 )
+from mcpcore.channel import Envelope, Inbox, memory_pair
 from mcpcore.connection import CONNECT_SECONDS
 from mcpcore.eras.negotiation import PROBE_SECONDS
+from mcpcore.jsonrpc import Notification, Request, Response
 from mcpcore.revisions import LATEST_HANDSHAKE, Era, Revision
 from mcpcore.types import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION
 from tests.core.scripted import INITIALIZED, Frame, Peer, Scripted, discovered, handshake, stateless
@@ -420,3 +422,20 @@ async def test_a_cancelled_owner_closes_the_connection() -> None:
         await client.ping()
     with anyio.fail_after(PATIENCE_SECONDS):
         await client.aclose()
+
+
+async def test_a_client_may_send_its_first_calls_behind_initialize_without_waiting() -> None:
+    """As `server < file` does. Tasks start in any order on trio, so it is tried until luck is no explanation."""
+    server = Server("x")
+    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
+    for _ in range(20):
+        ours, theirs = memory_pair()
+        inboxes = [Inbox() for _ in range(4)]
+        await ours.send(Envelope(Request(0, "initialize", params), inboxes[0]))
+        await ours.send(Envelope(Notification("notifications/initialized", {})))
+        for id in range(1, 4):
+            await ours.send(Envelope(Request(id, "tools/list", {}), inboxes[id]))
+        await ours.send_eof()
+        await server.serve_channel(theirs, grace=PATIENCE_SECONDS)
+        for inbox in inboxes:
+            assert isinstance((await inbox.receive()).message, Response)

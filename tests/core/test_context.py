@@ -12,7 +12,7 @@ from mcpcore import Client, Context, Server
 from mcpcore.channel import INBOX_MESSAGES
 from mcpcore.revisions import REVISIONS, Era, Revision
 from mcpcore.types import LOGGING_LEVELS
-from tests.core.wire import PATIENCE, Frame, Peer, wired
+from tests.core.wire import PATIENCE, Frame, Peer, settle, wired
 
 pytestmark = pytest.mark.anyio
 
@@ -118,7 +118,7 @@ async def test_progress_waits_for_a_reader_that_has_stopped(server: Server, revi
         assert await peer.drain() == []
         peer.stop_reading()
         id = peer.request("tools/call", {"name": "work"}, progressToken=1)
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert 0 < reached < 20  # ten thousand bytes, and no more
         assert peer.channel is not None
         assert peer.channel.statistics()["unwritten_bytes"] < 14_000
@@ -144,7 +144,7 @@ async def test_progress_waits_for_a_slow_callback_in_memory(server: Server) -> N
         told.append(progress)
 
     async def watch() -> None:
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert reached <= INBOX_MESSAGES + 2
         go_on.set()
 
@@ -167,9 +167,7 @@ def heard(peer: Peer) -> list[str]:
 
 
 @pytest.mark.parametrize("level", LOGGING_LEVELS)
-async def test_only_the_levels_that_were_asked_for_are_sent(
-    server: Server, revision: Revision, level: str
-) -> None:
+async def test_only_the_levels_that_were_asked_for_are_sent(server: Server, revision: Revision, level: str) -> None:
     server.tool(say_everything)
     async with wired(server) as peer:
         await peer.hello(revision, log_level=level)

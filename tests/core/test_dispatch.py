@@ -18,7 +18,7 @@ from mcpcore.types import (
     TextContent,
     Tool,
 )
-from tests.core.wire import PATIENCE, Frame, wired
+from tests.core.wire import PATIENCE, Frame, settle, wired
 
 pytestmark = pytest.mark.anyio
 
@@ -312,7 +312,7 @@ async def test_a_cancelled_request_ends_and_is_not_answered(server: Server, revi
         with anyio.fail_after(PATIENCE):
             await started.wait()
         peer.notify("notifications/cancelled", {"requestId": "another", "reason": "not this one"})
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert not ended.is_set()
         peer.notify("notifications/cancelled", {"requestId": id, "reason": "enough"})
         with anyio.fail_after(PATIENCE):
@@ -335,9 +335,9 @@ async def test_a_handler_that_ignores_cancellation_is_not_answered_either(server
 
     async with wired(server) as peer:
         id = peer.request("tools/call", {"name": "stubborn"})
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         peer.notify("notifications/cancelled", {"requestId": id})
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         go_on.set()
         assert await peer.drain() == []
     assert told == [False]

@@ -9,10 +9,10 @@ import pytest
 
 from mcpcore import Client, Context, Limits, Server
 from mcpcore.errors import CODE_SERVER_BUSY
-from mcpcore.multiplex import Oversize
+from mcpcore.jsonrpc import Oversize
 from mcpcore.revisions import REVISIONS, Era, Revision
 from mcpcore.types import CallToolResult
-from tests.core.wire import PATIENCE, Frame, modern_meta, wired
+from tests.core.wire import PATIENCE, Frame, modern_meta, settle, wired
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +58,7 @@ NO_MESSAGE: list[tuple[bytes, Any]] = [
     (b'"text"', None),
     (b"{}", None),
     (b"[]", None),
-    (b'{"id":1}', None),
+    (b'{"id":1}', 1),
     (b'{"jsonrpc":"2.0","id":7}', 7),
     (b'{"jsonrpc":"1.0","id":7,"method":"ping"}', 7),
     (b'{"jsonrpc":2.0,"id":7,"method":"ping"}', 7),
@@ -272,7 +272,7 @@ async def test_a_duplicate_id_is_refused_and_the_first_answered(server: Server, 
             "code": -32600,
             "message": "a request with this id is still in flight; its answer will come, this one is refused",
         }
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         go_on.set()
         answers = {repr(frame["id"]): frame["result"]["content"][0]["text"] for frame in await peer.drain()}
     assert answers == {"'same'": "first", "7": "7", "'7'": "'7'"}
@@ -359,7 +359,7 @@ async def test_a_peer_that_stops_reading_costs_little_and_nobody_else(server: Se
         deaf.stop_reading()
         for _ in range(10):
             deaf.request("tools/call", {"name": "chatty"})
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert sent < 100
         assert deaf.channel is not None
         assert deaf.channel.statistics()["unwritten_bytes"] < 70_000
@@ -376,7 +376,7 @@ async def test_a_deaf_peer_does_not_hold_up_the_end(server: Server) -> None:
         peer.stop_reading()
         for _ in range(20):
             peer.request("tools/list")
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         began = anyio.current_time()
         server.stop(1)
         with anyio.fail_after(60):
@@ -397,7 +397,7 @@ async def test_refusals_to_a_peer_that_stops_reading_do_not_pile_up(server: Serv
         peer.stop_reading()
         for _ in range(1000):
             peer.request("tools/call", {"name": "slow"})
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert peer.channel is not None
         assert peer.channel.statistics()["unwritten_bytes"] < 3000
         peer.read_again()
@@ -409,7 +409,7 @@ async def test_malformed_frames_of_a_peer_that_stops_reading_do_not_pile_up(serv
         peer.stop_reading()
         for _ in range(1000):
             peer.write(b"{")
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert peer.channel is not None
         assert peer.channel.statistics()["unwritten_bytes"] < 3000
         peer.read_again()
@@ -473,7 +473,7 @@ async def test_a_handler_that_outlives_its_client_does_no_harm(server: Server) -
 
     async with wired(server) as peer, wired(server) as other:
         peer.request("tools/call", {"name": "stubborn"}, progressToken=1)
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         peer.cut()
         go_on.set()
         with anyio.fail_after(PATIENCE):

@@ -5,12 +5,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from core.schemas import definitions
 
 from mcpcore import types as mcp
 from mcpcore.errors import CODE_INVALID_PARAMS, RemoteProtocolError
 from mcpcore.methods import CACHEABLE, MULTI_ROUND, NOTIFICATIONS, REQUESTS, Method, decode_input_responses
 from mcpcore.revisions import REVISIONS, Era, Revision
-from core.schemas import definitions
 
 METHODS = {**REQUESTS, **NOTIFICATIONS}
 DEEP = b'{"_meta":{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}}"

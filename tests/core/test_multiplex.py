@@ -10,8 +10,7 @@ import pytest
 
 from mcpcore.channel import Envelope, Inbox, Origin
 from mcpcore.errors import CODE_INVALID_REQUEST, CODE_PARSE_ERROR, LocalProtocolError
-from mcpcore.jsonrpc import Malformed, Notification, Request, Response, error_response
-from mcpcore.multiplex import Oversize
+from mcpcore.jsonrpc import Malformed, Notification, Oversize, Request, Response, error_response
 from mcpcore.testing import inject
 from mcpcore.types import META_SUBSCRIPTION_ID
 from tests.core.raw_peer import progress, receive_until_end, received, wired

@@ -15,6 +15,7 @@ from mcpcore.multiplex import FLUSH_SECONDS, STALL_SECONDS, Multiplexer
 from mcpcore.testing import MemoryPipe, drop_after, memory_pipes
 from tests.core.raw_peer import (
     FAR_SECONDS,
+    PATIENCE_SECONDS,
     RawPeer,
     in_virtual_time,
     note,
@@ -214,12 +215,13 @@ async def test_a_sender_in_another_task_is_released_when_writing_fails() -> None
                 outcomes.append("lost")
                 return
 
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(own)
-        tasks.start_soon(send)
-        await anyio.wait_all_tasks_blocked()
-        assert outcomes == []
-        far.break_off()
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(own)
+            tasks.start_soon(send)
+            await anyio.wait_all_tasks_blocked()
+            assert outcomes == []
+            far.break_off()
     assert outcomes == ["lost"]
 
 

@@ -91,9 +91,7 @@ async def test_blocks_messages_and_results(server: Server, revision: Revision) -
         ({"arguments": {}}, "name"),
     ],
 )
-async def test_what_is_wrong_is_named_in_an_error(
-    server: Server, revision: Revision, params: Frame, told: str
-) -> None:
+async def test_what_is_wrong_is_named_in_an_error(server: Server, revision: Revision, params: Frame, told: str) -> None:
     @server.prompt
     async def greet(who: str, n: int = 1) -> str:
         raise AssertionError("must not run")
@@ -106,9 +104,7 @@ async def test_what_is_wrong_is_named_in_an_error(
 
 
 async def test_a_prompt_is_listed_with_what_the_revision_knows(server: Server, revision: Revision) -> None:
-    @server.prompt(
-        name="p", title="Prompt", description="d", icons=[Icon(src="data:,x")], meta={"com.example/a": 1}
-    )
+    @server.prompt(name="p", title="Prompt", description="d", icons=[Icon(src="data:,x")], meta={"com.example/a": 1})
     async def other_name(ctx: Context) -> str:
         return ctx.revision
 

@@ -22,8 +22,8 @@ from mcpcore.testing import memory_pipes
 
 pytestmark = [pytest.mark.anyio, pytest.mark.sweep]
 
-RUNS = int(os.environ.get("MCPCORE_SWEEP") or 10_000)
-"""Runs on each backend. MCPCORE_SWEEP is the number for a longer sweep."""
+RUNS = 50_000 if os.environ.get("MCPCORE_SWEEP") else 10_000
+"""Runs on each backend; about a millisecond each."""
 
 SIDE_BY_SIDE = 8
 """Runs at a time: their lines share writes, and their ids share tables."""
@@ -32,6 +32,9 @@ MOST_TURNS = 12
 """Turns of the scheduler that either side waits at most. A round trip takes about six."""
 
 FAR_SECONDS = 3600.0
+
+PATIENCE_SECONDS = 60.0 + RUNS / 100
+"""How long the whole sweep may take: ten times what it does, so that a run that waits for ever fails."""
 
 
 async def turns(count: int) -> None:
@@ -97,38 +100,39 @@ async def test_a_cancellation_and_a_response_that_cross_have_one_outcome() -> No
     ours, theirs = memory_pipes()
     roles = Racer(), Racer()
     outcomes: Counter[str] = Counter()
-    async with Multiplexer(ours) as one, Multiplexer(theirs) as other:
-        sessions = Session(one, roles[0]), Session(other, roles[1])
-        async with anyio.create_task_group() as tasks:
-            for session in sessions:
-                tasks.start_soon(session.run)
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with Multiplexer(ours) as one, Multiplexer(theirs) as other:
+            sessions = Session(one, roles[0]), Session(other, roles[1])
+            async with anyio.create_task_group() as tasks:
+                for session in sessions:
+                    tasks.start_soon(session.run)
 
-            async def lane(first: int) -> None:
-                for run in range(first, RUNS, SIDE_BY_SIDE):
-                    await race(sessions[run % 3 == 0], run, outcomes)
+                async def lane(first: int) -> None:
+                    for run in range(first, RUNS, SIDE_BY_SIDE):
+                        await race(sessions[run % 3 == 0], run, outcomes)
 
-            async with anyio.create_task_group() as lanes:
-                for first in range(SIDE_BY_SIDE):
-                    lanes.start_soon(lane, first)
+                async with anyio.create_task_group() as lanes:
+                    for first in range(SIDE_BY_SIDE):
+                        lanes.start_soon(lane, first)
 
-            # Both sessions are alive, and whatever was still on its way has arrived after a round trip.
-            for session in sessions:
-                for run in (RUNS, RUNS + 1):
-                    assert bytes(await session.request(f"{run}/0/0", {}, timeout=FAR_SECONDS)) == str(run).encode()
-            await anyio.wait_all_tasks_blocked()
+                # Both sessions are alive, and whatever was still on its way has arrived after a round trip.
+                for session in sessions:
+                    for run in (RUNS, RUNS + 1):
+                        assert bytes(await session.request(f"{run}/0/0", {}, timeout=FAR_SECONDS)) == str(run).encode()
+                await anyio.wait_all_tasks_blocked()
 
-            assert outcomes.total() == RUNS
-            assert min(outcomes["answered"], outcomes["cancelled"]) > RUNS / 10, f"hardly a race: {outcomes}"
-            counted = [channel.statistics() for channel in (one, other)]
-            for statistics in counted:
-                assert (statistics["owed"], statistics["awaited"]) == (0, 0)
-                assert (statistics["duplicates"], statistics["dropped"], statistics["unwritten_bytes"]) == (0, 0, 0)
-            for session in sessions:
-                assert session.statistics().running == session.statistics().awaited == 0
-                assert session.statistics().orphans == 0
-            handled = sum((role.finished + role.cancelled for role in roles), Counter())
-            alive = [f"{run}/0/0" for run in (RUNS, RUNS + 1)]
-            twice = {method for method, count in handled.items() if count > 1 and method not in alive}
-            assert not twice, "a request was handled twice, or finished and was cancelled as well"
-            assert [handled[method] for method in alive] == [2, 2]
-            tasks.cancel_scope.cancel()
+                assert outcomes.total() == RUNS
+                assert min(outcomes["answered"], outcomes["cancelled"]) > RUNS / 10, f"hardly a race: {outcomes}"
+                counted = [channel.statistics() for channel in (one, other)]
+                for statistics in counted:
+                    assert (statistics["owed"], statistics["awaited"]) == (0, 0)
+                    assert (statistics["duplicates"], statistics["dropped"], statistics["unwritten_bytes"]) == (0, 0, 0)
+                for session in sessions:
+                    assert session.statistics().running == session.statistics().awaited == 0
+                    assert session.statistics().orphans == 0
+                handled = sum((role.finished + role.cancelled for role in roles), Counter())
+                alive = [f"{run}/0/0" for run in (RUNS, RUNS + 1)]
+                twice = {method for method, count in handled.items() if count > 1 and method not in alive}
+                assert not twice, "a request was handled twice, or finished and was cancelled as well"
+                assert [handled[method] for method in alive] == [2, 2]
+                tasks.cancel_scope.cancel()

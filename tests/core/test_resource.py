@@ -250,7 +250,7 @@ async def test_a_resource_may_refuse_in_its_own_words(server: Server) -> None:
 
 def test_registration_names_what_is_wrong() -> None:
     server = Server("s")
-    with pytest.raises(SchemaError, match="has no {parts}, so its function cannot take name"):
+    with pytest.raises(SchemaError, match=r"has no \{parts\}, so its function cannot take name"):
         server.resource("x://y")(lambda name: 1)
     with pytest.raises(SchemaError, match="has parts that its function does not take: b"):
         server.resource("x://{a}/{b}", name="n")(lambda a: 1)

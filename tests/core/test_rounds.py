@@ -12,7 +12,7 @@ from mcpcore.eras.rounds import MAX_ROUNDS, Rounds, RoundState, arguments_digest
 from mcpcore.errors import InvalidParams, LocalProtocolError
 from mcpcore.revisions import REVISIONS, Revision
 from mcpcore.sealing import StateSealer
-from tests.core.wire import Frame, Peer, wired
+from tests.core.wire import Frame, Peer, settle, wired
 
 pytestmark = pytest.mark.anyio
 
@@ -235,9 +235,7 @@ async def test_what_once_returns_must_travel_as_json(server: Server, caplog: pyt
     assert "the result of once('act') must travel as JSON" in caplog.text
 
 
-async def test_questions_that_differ_between_runs_are_refused(
-    server: Server, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_questions_that_differ_between_runs_are_refused(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     """A handler with the time of day in its question would ask the user the same thing again and again."""
     asked: list[str] = []
 
@@ -296,9 +294,7 @@ async def test_a_handler_that_never_stops_asking_is_stopped(server: Server, capl
                 break
             rounds += 1
             ((key, _),) = frame["result"]["inputRequests"].items()
-            params = call(
-                "endless", inputResponses={key: text("x")}, requestState=frame["result"]["requestState"]
-            )
+            params = call("endless", inputResponses={key: text("x")}, requestState=frame["result"]["requestState"])
     assert rounds == MAX_ROUNDS
     assert frame["error"]["code"] == -32603
     assert f"asked in {MAX_ROUNDS} rounds" in caplog.text
@@ -307,7 +303,7 @@ async def test_a_handler_that_never_stops_asking_is_stopped(server: Server, capl
 async def test_nothing_is_held_for_a_client_that_does_not_come_back(server: Server) -> None:
     async with wired(server) as peer:
         await interrupted(peer, call("ask"))
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         statistics = server.session_statistics()[0]
         assert (statistics.running, statistics.awaited, server.statistics().running) == (0, 0, 0)
 

@@ -11,7 +11,7 @@ from mcpcore.channel import memory_pair
 from mcpcore.errors import CODE_SERVER_BUSY, PeerError
 from mcpcore.groups import sole_error
 from mcpcore.revisions import REVISIONS, Revision
-from tests.core.wire import PATIENCE, wired
+from tests.core.wire import PATIENCE, settle, wired
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +37,6 @@ class Lifespan:
         try:
             yield number
         finally:
-            await anyio.lowlevel.checkpoint()
             self.left += 1
 
 
@@ -76,21 +75,22 @@ async def test_a_lifespan_is_entered_once_however_many_clients_there_are(server:
         assert await number(again) == 2
 
 
-async def test_whoever_comes_while_a_lifespan_is_being_entered_waits_for_it(
-    server: Server, lifespan: Lifespan
-) -> None:
+async def test_whoever_comes_while_a_lifespan_is_being_entered_waits_for_it(server: Server, lifespan: Lifespan) -> None:
     lifespan.hold = anyio.Event()
     seen: list[int | None] = []
+    all_in = anyio.Event()
 
     async def use() -> None:
         async with server.running() as value:
             seen.append(value)
-            await anyio.wait_all_tasks_blocked()
+            if len(seen) == 3:
+                all_in.set()
+            await all_in.wait()
 
     async with anyio.create_task_group() as tasks:
         for _ in range(3):
             tasks.start_soon(use)
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert seen == []
         lifespan.hold.set()
     assert seen == [1, 1, 1]
@@ -108,6 +108,17 @@ async def test_a_lifespan_that_cannot_start_is_told_and_may_be_tried_again(serve
     assert (lifespan.entered, lifespan.left) == (1, 1)
 
 
+async def test_without_a_lifespan_nobody_waits_for_anybody() -> None:
+    server = Server("s")
+    server.tool(name="t", inline=True)(lambda: 1)
+    async with wired(server) as first, wired(server) as second:
+        began = anyio.current_time()
+        first.eof()
+        await first.end()
+        assert anyio.current_time() - began < 1
+        assert (await second.call("t"))["content"]
+
+
 @pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
 async def test_a_lifespan_is_left_in_time_and_entered_anew(server: Server, lifespan: Lifespan) -> None:
     """Whoever entered it first waits for the others, but not for ever: seconds of virtual time, so trio only."""
@@ -120,7 +131,7 @@ async def test_a_lifespan_is_left_in_time_and_entered_anew(server: Server, lifes
     async with anyio.create_task_group() as tasks:
         async with server.running():
             tasks.start_soon(stay)
-            await anyio.wait_all_tasks_blocked()
+            await settle()
         assert lifespan.left == 1
         release.set()
     async with server.running() as value:
@@ -150,7 +161,7 @@ async def test_end_of_input_finishes_what_was_accepted(server: Server, revision:
         await peer.hello(revision)
         ids = [peer.request("tools/call", {"name": "slow"}) for _ in range(3)]
         peer.eof()
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert not peer.ended.is_set()
         go_on.set()
         answers = [await peer.receive() for _ in ids]
@@ -194,7 +205,7 @@ async def test_a_broken_pipe_cancels_everything_at_once(server: Server, revision
         await peer.hello(revision)
         for _ in range(3):
             peer.request("tools/call", {"name": "endless"})
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         peer.cut()
         await peer.end()
         assert isinstance(peer.failure, ConnectionLost)
@@ -212,7 +223,7 @@ async def test_stop_ends_every_session(server: Server) -> None:
     async with wired(server) as one, wired(server) as two:
         await one.hello(R25_11)
         ids = [peer.request("tools/call", {"name": "slow"}) for peer in (one, two)]
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert server.statistics().sessions == 2
         server.stop(PATIENCE)
         for peer in (one, two):
@@ -231,7 +242,7 @@ async def test_stop_is_bounded_whatever_the_handlers_do(server: Server) -> None:
 
     async with wired(server) as peer:
         peer.request("tools/call", {"name": "endless"})
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         server.stop(0.01)
         await peer.end()
 
@@ -250,7 +261,7 @@ async def test_the_server_has_a_limit_over_all_its_clients() -> None:
 
     async with wired(server) as one, wired(server) as two:
         ids = [peer.request("tools/call", {"name": "slow"}) for peer in (one, two)]
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert server.statistics().running == 2
         error = await one.error("tools/call", {"name": "slow"})
         assert error == {"code": CODE_SERVER_BUSY, "message": "2 requests run, which is the limit; ask again later"}
@@ -267,7 +278,7 @@ async def test_statistics_count_by_revision(server: Server) -> None:
         await one.call("number")
         await two.call("number")
         await two.call("number")
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         statistics = server.statistics()
         assert statistics.requests == {R25_06: 2, R26: 2}
         assert (statistics.sessions, statistics.running, statistics.listeners) == (2, 0, 1)
@@ -287,7 +298,7 @@ async def test_a_client_sees_a_refusal_as_an_error_of_the_peer() -> None:
     async with Client(server) as client:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.call_tool, "slow")
-            await anyio.wait_all_tasks_blocked()
+            await settle()
             with pytest.raises(PeerError, match="which is the limit") as caught:
                 await client.call_tool("slow")
             assert caught.value.code == CODE_SERVER_BUSY
@@ -299,7 +310,7 @@ async def test_serving_is_for_one_channel_at_a_time_and_ends_with_it(server: Ser
     with sole_error():
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(server.serve_channel, theirs)
-            await anyio.wait_all_tasks_blocked()
+            await settle()
             assert server.statistics().sessions == 1
             await ours.aclose()
     assert server.statistics().sessions == 0

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-import msgspec
 import pytest
 from anyio.abc import TaskGroup
 
@@ -20,9 +19,9 @@ from mcpcore.errors import (
     RequestError,
 )
 from mcpcore.groups import sole_error
-from mcpcore.jsonrpc import ErrorResponse, Malformed, Message, Notification, Request, Response, error_response
+from mcpcore.jsonrpc import ABSENT, ErrorResponse, Malformed, Message, Notification, Request, Response, error_response
 from mcpcore.session import Call, Limits, Role, Session
-from tests.core.wire import PATIENCE
+from tests.core.wire import PATIENCE, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -57,7 +56,7 @@ class Running:
         self.ended = anyio.Event()
         self.failure: BaseException | None = None
 
-    async def ask(self, method: str, id: int | str = 1, params: Any = msgspec.Raw()) -> Inbox:
+    async def ask(self, method: str, id: int | str = 1, params: Any = ABSENT) -> Inbox:
         inbox = Inbox()
         await self.peer.send(Envelope(Request(id, method, params), inbox))
         return inbox
@@ -175,7 +174,7 @@ async def test_a_cancellation_that_nobody_asked_for_is_an_internal_error(caplog:
 
         inner = asyncio.ensure_future(asyncio.Event().wait())
         asyncio.get_running_loop().call_soon(inner.cancel)
-        await inner
+        return await inner
 
     async with running(stumble) as s:
         message = await outcome(await s.ask("stumble"))
@@ -203,9 +202,9 @@ async def test_a_cancelled_handler_that_fails_as_well_ends_alone(caplog: pytest.
 
     async with running(stumble) as s:
         inbox = await s.ask("stumble")
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         inbox.close("enough")
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert isinstance(await outcome(await s.ask("fine", 2)), Response)
         assert s.session.statistics().running == 0
     assert "while cleaning up" in caplog.text
@@ -238,7 +237,7 @@ async def test_what_exceeds_the_limits_is_refused_and_the_rest_runs_in_order() -
 
     async with running(wait, limits=Limits(max_running=2, max_waiting=3)) as s:
         inboxes = [await s.ask(str(n), n) for n in range(8)]
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         statistics = s.session.statistics()
         assert (statistics.running, statistics.waiting, statistics.refused) == (2, 3, 3)
         for inbox in inboxes[5:]:
@@ -249,7 +248,7 @@ async def test_what_exceeds_the_limits_is_refused_and_the_rest_runs_in_order() -
         go_on.set()
         for inbox in inboxes[:5]:
             assert isinstance(await outcome(inbox), Response)
-        assert started == ["0", "1", "2", "3", "4"]
+        assert (sorted(started[:2]), started[2:]) == (["0", "1"], ["2", "3", "4"])  # two at once, then by turns
         assert s.session.statistics().running == 0
 
 
@@ -281,7 +280,7 @@ async def test_a_waiting_request_that_is_cancelled_never_runs() -> None:
 
     async with running(wait, limits=Limits(max_running=1)) as s:
         first, second, third = [await s.ask(name, name) for name in ("first", "second", "third")]
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         second.close()
         go_on.set()
         await outcome(first)
@@ -298,13 +297,13 @@ async def test_streams_have_places_of_their_own() -> None:
 
     async with running(wait, limits=Limits(max_running=1, max_streams=2)) as s:
         streams = [await s.ask("listen", n) for n in range(2)]
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert code(await outcome(await s.ask("listen", 3))) == CODE_SERVER_BUSY
         assert isinstance(await outcome(await s.ask("plain", 4)), Response)
         streams[0].close()
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         await s.ask("listen", 5)
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert s.session.statistics().streams == 2
 
 
@@ -322,11 +321,11 @@ async def test_closing_the_far_end_cancels_the_handler() -> None:
 
     async with running(wait) as s:
         inbox = await s.ask("a")
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         inbox.close("enough")
         with anyio.fail_after(PATIENCE):
             await ended.wait()
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert s.session.statistics().cancelled == 1
         assert s.session.statistics().running == 0
 
@@ -344,7 +343,7 @@ async def test_a_slow_inbox_holds_up_its_own_request_only() -> None:
 
     async with running(talk) as s:
         slow = await s.ask("talk")
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert sent < 100
         assert isinstance(await outcome(await s.ask("other", 2)), Response)
         got = 0
@@ -364,7 +363,7 @@ async def test_malformed_frames_are_answered_and_orphans_counted() -> None:
         await s.peer.send(Envelope(Malformed(RequestError(-32600, "odd"), 5, answers=True), inbox))
         await s.peer.send(Envelope(Response(99, {}), None))
         await s.peer.send(Envelope(ErrorResponse(error=error_response(1, RequestError(1, "x")).error), None))
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         statistics = s.session.statistics()
         assert (statistics.malformed, statistics.orphans) == (2, 2)
         assert isinstance(await outcome(await s.ask("fine")), Response)
@@ -410,7 +409,7 @@ async def test_what_an_answer_can_be_wrong_with() -> None:
 
 async def test_an_answer_that_does_not_come_is_given_up_and_the_peer_told() -> None:
     async with running() as s:
-        with pytest.raises(DeadlineExceeded, match="was not answered within 0.01 s; it has been cancelled"):
+        with pytest.raises(DeadlineExceeded, match=r"was not answered within 0\.01 s; it has been cancelled"):
             await s.session.request("m", {}, timeout=0.01)
         envelope = await asked(s)
         assert envelope.reply is not None
@@ -436,17 +435,18 @@ async def test_ids_are_never_used_twice() -> None:
         assert s.session.next_id() == 5
 
 
+@pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
 async def test_a_deadline_stands_still_while_this_side_answers() -> None:
-    """A person needs longer than the deadline; the peer's own time is what it limits."""
+    """A person needs longer than the deadline; the peer's own time is what it limits. Time has to pass: trio only."""
     async with running() as s:
 
         async def person() -> None:
             with s.session.clocks_paused():
-                await anyio.sleep(0.1)
+                await anyio.sleep(100)
             await reply_to(s, Response(1, {"late": False}))
 
         s.tasks.start_soon(person)
-        assert await s.session.request("m", {}, timeout=0.05) == {"late": False}
+        assert await s.session.request("m", {}, timeout=5) == {"late": False}
 
 
 async def test_a_connection_that_ends_fails_every_question() -> None:
@@ -463,7 +463,7 @@ async def test_a_connection_that_ends_fails_every_question() -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
                 tasks.start_soon(ask)
-            await anyio.wait_all_tasks_blocked()
+            await settle()
             await s.peer.aclose()
         await s.end()
         assert errors == ["the peer closed the connection before it answered"] * 3
@@ -484,7 +484,7 @@ async def test_at_the_end_of_input_accepted_work_is_finished() -> None:
     async with running(wait, grace=1000, limits=Limits(max_running=1)) as s:
         inboxes = [await s.ask("a", n) for n in range(3)]
         await s.peer.send_eof()
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert s.session.ending
         assert not s.ended.is_set()
         go_on.set()
@@ -505,7 +505,7 @@ async def test_what_outlasts_the_grace_is_cancelled() -> None:
     async with running(wait, grace=0.01) as s:
         await s.ask("a")
         await s.ask("listen", 2)
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         await s.peer.send_eof()
         await s.end()
         assert sorted(ended) == ["a", "listen"]
@@ -523,7 +523,7 @@ async def test_stop_refuses_what_comes_and_finishes_what_runs() -> None:
     async with running(wait) as s:
         s.session.when_ending.add(lambda: woken.append(True))
         inbox = await s.ask("a")
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         s.session.stop(1000)
         s.session.stop(0)  # a second word changes nothing
         assert woken == [True]
@@ -544,7 +544,7 @@ async def test_stop_cancels_what_outlasts_the_grace_though_the_peer_stays() -> N
 
     async with running(wait) as s:
         await s.ask("a")
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         s.session.stop(0.01)
         await s.end()
         assert s.failure is None
@@ -559,7 +559,7 @@ async def test_during_the_grace_answers_are_still_read() -> None:
         with anyio.fail_after(PATIENCE):
             question = await inbox.receive()
         s.session.stop(PATIENCE)
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         assert question.reply is not None
         assert isinstance(question.message, Request)
         await question.reply.send(Envelope(Response(question.message.id, {"yes": 1})))
@@ -578,6 +578,6 @@ async def test_cancelling_a_session_cancels_its_requests() -> None:
 
     async with running(wait) as s:
         await s.ask("a")
-        await anyio.wait_all_tasks_blocked()
+        await settle()
         s.tasks.cancel_scope.cancel()
     assert ended.is_set()

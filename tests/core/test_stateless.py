@@ -77,9 +77,7 @@ async def ask(server: Server, method: str, params: Any) -> Frame:
 
 @pytest.mark.parametrize("envelope", BAD_ENVELOPES)
 @pytest.mark.parametrize("method", ["tools/list", "server/discover", "tools/call", "no/such"])
-async def test_an_incomplete_envelope_is_told_before_anything_else(
-    server: Server, method: str, envelope: str
-) -> None:
+async def test_an_incomplete_envelope_is_told_before_anything_else(server: Server, method: str, envelope: str) -> None:
     response = await ask(server, method, {"_meta": BAD_ENVELOPES[envelope]})
     assert response["error"]["code"] == -32602
     assert "_meta" in response["error"]["message"]

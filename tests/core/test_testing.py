@@ -13,7 +13,8 @@ import pytest
 from mcpcore.channel import Channel
 from mcpcore.context import Context
 from mcpcore.errors import CODE_PARSE_ERROR, ConnectFailed, ConnectionLost
-from mcpcore.multiplex import Oversize, Pipe
+from mcpcore.jsonrpc import Oversize
+from mcpcore.multiplex import Pipe
 from mcpcore.server import Server
 from mcpcore.testing import (
     WireLog,

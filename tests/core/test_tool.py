@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from core.wire import Frame, wired
 
 from mcpcore import Client, Context, LocalProtocolError, RequestError, ResourceNotFound, SchemaError, Server, ToolError
 from mcpcore.catalogue import tool as tool_module
@@ -25,7 +26,6 @@ from mcpcore.types import (
     TextResourceContents,
     ToolAnnotations,
 )
-from core.wire import Frame, wired
 
 pytestmark = pytest.mark.anyio
 
@@ -175,9 +175,7 @@ async def test_one_block_alone_is_a_list_of_one(server: Server) -> None:
         assert (await client.call_tool("picture")).content == [ImageContent(data=b"\x00", mime_type="image/png")]
 
 
-async def test_what_json_cannot_hold_is_a_failure_of_the_tool(
-    server: Server, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_what_json_cannot_hold_is_a_failure_of_the_tool(server: Server, caplog: pytest.LogCaptureFixture) -> None:
     @server.tool
     async def odd() -> Any:
         return object()
@@ -280,7 +278,13 @@ class Odd(Exception):
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError(SECRET), Odd(), KeyError(SECRET), ExceptionGroup(SECRET, [OSError(SECRET)]), StopAsyncIteration(SECRET)],
+    [
+        ValueError(SECRET),
+        Odd(),
+        KeyError(SECRET),
+        ExceptionGroup(SECRET, [OSError(SECRET)]),
+        StopAsyncIteration(SECRET),
+    ],
     ids=lambda error: type(error).__name__,
 )
 async def test_an_unexpected_exception_is_logged_once_and_leaks_nothing(
@@ -331,7 +335,7 @@ async def test_a_wrong_argument_is_named_to_the_model(
     assert result["isError"] is True
     (block,) = result["content"]
     assert block["text"].startswith("invalid arguments for tool 'add': ")
-    assert named in block["text"] or named == "where.city" and "where" in block["text"]
+    assert named in block["text"] or (named == "where.city" and "where" in block["text"])
 
 
 @pytest.mark.parametrize("arguments", [[], "x", 5])

@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from core.payloads import instances
+from core.schemas import definitions, examples, message_definition, validate
 from hypothesis import given, settings
 
 from mcpcore import types as mcp
@@ -16,8 +18,6 @@ from mcpcore.methods import NOTIFICATIONS, REQUESTS
 from mcpcore.revisions import LATEST, REVISIONS, Era, Revision
 from mcpcore.types.base import Model
 from mcpcore.types.shapes import wire_decoder
-from core.payloads import instances
-from core.schemas import definitions, examples, message_definition, validate
 
 # Values of each type.
 EXAMPLES = 300 if os.environ.get("MCPCORE_SWEEP") else 10

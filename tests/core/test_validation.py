@@ -2,6 +2,7 @@
 
 import socket
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,12 +15,19 @@ OBJECT: Frame = {"type": "object", "properties": {"n": {"type": "integer"}}, "re
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: Any) -> None:
-        raise AssertionError(f"a connection was attempted: {arguments}")
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fails a test in which anything was fetched, whatever became of the attempt."""
+    attempts: list[Any] = []
+
+    def refuse(*arguments: Any, **options: Any) -> None:
+        attempts.append(arguments)
+        raise OSError("there is no network in this test")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    yield
+    assert attempts == []
 
 
 def served(schema: Frame | None, result: Frame) -> Scripted:

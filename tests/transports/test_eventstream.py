@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mcpcore.errors import LocalProtocolError
-from mcpcore.multiplex import Oversize
+from mcpcore.jsonrpc import Oversize
 from mcpcore_transports.framing.eventstream import (
     KEEP_ALIVE,
     MAX_EVENT_BYTES,

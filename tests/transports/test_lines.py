@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.multiplex import Oversize
+from mcpcore.jsonrpc import Oversize
 from mcpcore_transports.framing.lines import LineDecoder, encode_lines
 
 LIMIT = 8

@@ -161,11 +161,12 @@ class Program:
     async def __call__(self, server: Server, *, grace: float, **options: Any) -> None:
         """The transport: one client, which makes one call and never leaves."""
         ours, theirs = memory_pair()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._client, ours)
-            await server.serve_channel(theirs, grace=grace)
-            await theirs.aclose()
-            tasks.cancel_scope.cancel()
+        with anyio.fail_after(PATIENCE_SECONDS):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._client, ours)
+                await server.serve_channel(theirs, grace=grace)
+                await theirs.aclose()
+                tasks.cancel_scope.cancel()
 
     async def _client(self, channel: MemoryChannel) -> None:
         from mcpcore.channel import Envelope, Inbox
@@ -247,7 +248,8 @@ def test_a_transport_that_does_not_stop_is_stopped(
         await anyio.wait_all_tasks_blocked()  # whoever waits for signals is waiting
         os.kill(os.getpid(), signal.SIGTERM)
         try:
-            await anyio.sleep_forever()
+            with anyio.fail_after(PATIENCE_SECONDS):
+                await anyio.sleep_forever()
         finally:
             events.append("stopped")
 

@@ -21,7 +21,7 @@ import anyio
 import pytest
 
 from mcpcore.errors import ConnectFailed, ConnectionLost, LocalProtocolError
-from mcpcore.multiplex import Oversize
+from mcpcore.jsonrpc import Oversize
 from mcpcore_transports.stdio import descriptors
 from mcpcore_transports.stdio.descriptors import DescriptorStream, InputDescriptor, OutputDescriptor
 from mcpcore_transports.stdio.pipe import ByteStream, LinePipe

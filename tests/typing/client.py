@@ -113,7 +113,7 @@ async def owning() -> None:
 
 async def wrong_use_is_refused(client: Client) -> None:
     """Each line must be an error: a checker that is told to ignore one that is none complains."""
-    Client("x", era="2020-01-01")  # type: ignore[arg-type]
+    Client("x", ear="legacy")  # type: ignore[call-arg]
     Client("x", on_log=show)  # type: ignore[arg-type]
     await client.call_tool("x", "y")  # type: ignore[arg-type]
     await client.call_tool()  # type: ignore[call-arg]

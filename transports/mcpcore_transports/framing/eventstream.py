@@ -9,7 +9,7 @@ import re
 import msgspec
 
 from mcpcore.errors import LocalProtocolError
-from mcpcore.multiplex import Oversize
+from mcpcore.jsonrpc import Oversize
 from mcpcore_transports.framing.lines import MAX_LINE_BYTES
 
 __all__ = (

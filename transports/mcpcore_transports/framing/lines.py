@@ -7,7 +7,7 @@ ones carry them escaped for the sake of peers that do.
 
 from collections.abc import Sequence
 
-from mcpcore.multiplex import Oversize
+from mcpcore.jsonrpc import Oversize
 
 __all__ = ("MAX_LINE_BYTES", "LineDecoder", "encode_lines")
 

@@ -54,18 +54,20 @@ class Endpoint:
             self._serve_session, options.store, max_sessions=options.max_sessions, idle_seconds=options.idle_seconds
         )
         self._handshake = HandshakeExchange(self.sessions, options)
-        self._messages_path = "" if options.sse_path is None else options.sse_path.rstrip("/") + "/messages"
-        self.streams = SseServer(messages_path=self._messages_path, max_connections=options.max_sessions)
+        self._path = options.path.rstrip("/") or "/"
+        self._sse_path = None if options.sse_path is None else options.sse_path.rstrip("/") or "/"
+        self._messages_path = None if self._sse_path is None else self._sse_path.rstrip("/") + "/messages"
+        self.streams = SseServer(messages_path=self._messages_path or "", max_connections=options.max_sessions)
         self.draining = False
 
     def start(self, tasks: TaskGroup) -> None:
         self.sessions.start(tasks)
 
     def drain(self) -> None:
-        """Say at /readyz that this process is going, and end the streams that only wait. What runs goes on."""
+        """Say at /readyz that this process is going, begin no session, and end the streams that only wait. What runs
+        goes on."""
         self.draining = True
-        self.sessions.end_waiting()
-        self.streams.end_all()
+        self.sessions.drain()
 
     async def __call__(self, request: WebRequest, response: WebResponse) -> None:
         path = request.path.rstrip("/") or "/"
@@ -84,7 +86,7 @@ class Endpoint:
 
     async def _route(self, path: str, request: WebRequest, response: WebResponse) -> None:
         options = self._options
-        if path not in (options.path.rstrip("/"), options.sse_path, self._messages_path or None):
+        if path not in (self._path, self._sse_path, self._messages_path):
             await response.send_whole(404, _TEXT, b"there is nothing here\n")
             return
         if (refusal := options.policy.check_host(request.headers.get("host"))) is not None:
@@ -105,9 +107,9 @@ class Endpoint:
                 challenge = (("www-authenticate", 'Bearer realm="mcp"'), *cors)
                 await _refuse(response, 401, "this server wants to know who is asking: send a bearer token", challenge)
                 return
-        if path == options.path.rstrip("/"):
+        if path == self._path:
             await self._mcp(request, response, principal, cors)
-        elif path == options.sse_path:
+        elif path == self._sse_path:
             await self._sse(request, response, principal, cors)
         else:
             await self._sse_message(request, response, principal, cors)

@@ -3,11 +3,7 @@
 import anyio
 
 from mcpcore.channel import Origin
-from mcpcore.errors import (
-    CODE_INVALID_REQUEST,
-    ConnectionLost,
-    RequestError,
-)
+from mcpcore.errors import CODE_INVALID_REQUEST, CODE_SERVER_BUSY, RequestError
 from mcpcore.jsonrpc import Batch, ErrorResponse, Malformed, Message, Request, Response, encode, error_response
 from mcpcore.revisions import HANDSHAKE_REVISIONS, Revision
 from mcpcore_transports.framing.eventstream import KEEP_ALIVE, encode_event, encode_priming_event, encode_retry
@@ -24,6 +20,8 @@ SESSION_HEADER = "mcp-session-id"
 STREAM_AFTER_SECONDS = 1.0
 """A request that takes longer is answered with an event stream although nothing has happened yet: its keep-alive
 comments hold the connection open, and from 2025-11-25 on there is an event id to come back with."""
+
+_NO_SESSION = "there is no such session (any more): send initialize again"
 
 
 class HandshakeExchange:
@@ -54,8 +52,10 @@ class HandshakeExchange:
         if isinstance(message, Request):
             await self._request(request, response, session, message, origin, accepts, cors)
             return
-        await session.accept(message, origin)
-        await response.send_whole(202, cors, b"")
+        if await session.accept(message, origin):
+            await response.send_whole(202, cors, b"")
+        else:
+            await _refuse(response, 404, _NO_SESSION, cors)
 
     async def without_body(self, request: WebRequest, response: WebResponse, origin: Origin, cors: Headers) -> None:
         """GET opens the stream for what belongs to no request, or takes one up again; DELETE ends the session."""
@@ -89,7 +89,7 @@ class HandshakeExchange:
                 stream.primes = True
                 stream.streaming = False
                 await stream.begin()
-            await self._relay(response, session, stream, reader, seen)
+            await self._relay(response, reader, seen)
         finally:
             stream.detach(reader)
 
@@ -109,7 +109,7 @@ class HandshakeExchange:
             return None
         session = self._sessions.find(id, origin.principal)
         if session is None:
-            await _refuse(response, 404, "there is no such session (any more): send initialize again", cors)
+            await _refuse(response, 404, _NO_SESSION, cors)
         return session
 
     async def _initialize(
@@ -133,11 +133,11 @@ class HandshakeExchange:
             return
         stream = session.open_stream(message.id)
         reader = stream.attach()
-        await session.accept(message, origin, stream)
-        item = await reader.next()
+        item = await reader.next() if await session.accept(message, origin, stream) else None
         if item is None:
-            raise ConnectionLost("the session ended while it was being initialized")
-        await session.close_stream(stream)
+            ended = RequestError(CODE_SERVER_BUSY, "the session ended while it was being initialized; try again")
+            await _answer(response, error_response(message.id, ended), (("retry-after", "5"), *cors))
+            return
         if item.error is not None:
             await self._sessions.end(session)
             await response.send_whole(400, (*JSON_HEADERS, *cors), item.data)
@@ -161,14 +161,14 @@ class HandshakeExchange:
         # Leaving is no cancellation in this era: the stream goes on, and the client may come back for it.
         request.when_gone(lambda: stream.detach(reader))
         try:
-            await session.accept(message, origin, stream)
-            await self._respond(response, session, stream, reader, cors)
+            if await session.accept(message, origin, stream):
+                await self._respond(response, stream, reader, cors)
+            else:
+                await _refuse(response, 404, _NO_SESSION, cors)
         finally:
             stream.detach(reader)
 
-    async def _respond(
-        self, response: WebResponse, session: HttpSession, stream: Stream, reader: Reader, cors: Headers
-    ) -> None:
+    async def _respond(self, response: WebResponse, stream: Stream, reader: Reader, cors: Headers) -> None:
         """One JSON body when the answer comes first; an event stream as soon as anything else does."""
         item: Item | None = None
         with anyio.move_on_after(None if stream.instead is not None else STREAM_AFTER_SECONDS) as waiting:
@@ -180,25 +180,22 @@ class HandshakeExchange:
                 await response.send_whole(202, cors, b"")  # it was cancelled, and gets no answer
             return
         elif item.final:
-            await session.close_stream(stream)
-            busy = item.error is not None and status_of(item.error) == 503
-            # Every other error is for the session's client to read from the body.
-            await response.send_whole(503 if busy else 200, (*JSON_HEADERS, *cors), item.data)
+            if item.error is not None and status_of(item.error) == 503:
+                await response.send_whole(503, (*JSON_HEADERS, ("retry-after", "1"), *cors), item.data)
+            else:  # every other error is for the session's client to read from the body
+                await response.send_whole(200, (*JSON_HEADERS, *cors), item.data)
             return
         await response.start(200, (*EVENT_STREAM_HEADERS, *cors), idle_bytes=KEEP_ALIVE)
         if item is not None:
             await response.send(self._event(item))
-        await self._relay(response, session, stream, reader, set())
+        await self._relay(response, reader, set())
 
-    async def _relay(
-        self, response: WebResponse, session: HttpSession, stream: Stream, reader: Reader, seen: set[str]
-    ) -> None:
+    async def _relay(self, response: WebResponse, reader: Reader, seen: set[str]) -> None:
         """Send what comes, until the stream is over or another response reads it."""
         while (item := await reader.next()) is not None:
             if item.id is None or item.id not in seen:
                 await response.send(self._event(item))
             if item.final:
-                await session.retire(stream)
                 break
         await response.finish()
 
@@ -228,20 +225,19 @@ class HandshakeExchange:
             await _answer(response, error_response(None, error), cors)
             return
         answers: list[bytes] = []
-        streams: list[tuple[Stream, Reader]] = []
+        readers: list[Reader] = []
         for message in batch.messages:
             if isinstance(message, Request):
                 stream = session.open_stream(message.id)
                 stream.instead = session.unasked
-                streams.append((stream, stream.attach()))
+                readers.append(stream.attach())
                 await session.accept(message, origin, stream)
-            elif isinstance(message, Malformed):
+            elif isinstance(message, Malformed) and not message.answers:
                 answers.append(encode(error_response(message.id, message.error)))
             else:
                 await session.accept(message, origin)
-        for stream, reader in streams:
+        for reader in readers:
             item = await reader.next()
-            await session.close_stream(stream)
             if item is not None:
                 answers.append(item.data)
         if answers:

@@ -14,6 +14,7 @@ from mcpcore_transports.http.served import Served
 from mcpcore_transports.http.server import endpoint_running
 from mcpcore_transports.http.sessions import IDLE_SECONDS, MAX_SESSIONS
 from mcpcore_transports.web.asgi import AsgiApp
+from mcpcore_transports.web.connection import log_failure
 
 __all__ = ("MountedApp", "asgi_app")
 
@@ -79,16 +80,18 @@ class MountedApp:
         home = self._home = _Home(self._server, self._endpoint)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(home.live)
-            try:
-                await home.wait_ready()
-            except Exception as error:
-                await send({"type": "lifespan.startup.failed", "message": str(error)})
-                raise
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            self._endpoint.drain()
-            home.leave()
-        await send({"type": "lifespan.shutdown.complete"})
+            await home.wait_over_or_ready()
+            if home.failure is None:
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
+                self._endpoint.drain()
+                self._endpoint.streams.end_all()
+                home.leave()
+        if home.failure is None:
+            await send({"type": "lifespan.shutdown.complete"})
+        else:
+            phase = "shutdown" if home.entered else "startup"
+            await send({"type": f"lifespan.{phase}.failed", "message": str(home.failure)})
 
 
 class _Home:
@@ -99,7 +102,8 @@ class _Home:
         self._endpoint = endpoint
         self._ready = anyio.Event()
         self._leaving = anyio.Event()
-        self._failure: BaseException | None = None
+        self.failure: Exception | None = None
+        self.entered = False
         self.over = False
 
     def start_unowned(self) -> None:
@@ -108,36 +112,34 @@ class _Home:
         if token.backend_class.__module__.endswith("_trio"):
             import trio
 
-            trio.lowlevel.spawn_system_task(self._live_quietly)
+            trio.lowlevel.spawn_system_task(self.live)
         else:
             import asyncio
 
-            self._task = asyncio.get_running_loop().create_task(self._live_quietly())
+            self._task = asyncio.get_running_loop().create_task(self.live())
+
+    async def wait_over_or_ready(self) -> None:
+        await self._ready.wait()
 
     async def wait_ready(self) -> None:
-        """Raises what the server's lifespan raised when it was entered."""
+        """Raises when the server's lifespan could not be entered."""
         await self._ready.wait()
-        if self._failure is not None:
-            raise RuntimeError("the server's lifespan failed") from self._failure
+        if self.failure is not None:
+            raise RuntimeError("the server's lifespan failed") from self.failure
 
     def leave(self) -> None:
         self._leaving.set()
 
     async def live(self) -> None:
+        """Raises nothing: whoever waits for the home is told of its failure, and the log is."""
         try:
-            async with endpoint_running(self._server, self._endpoint, self.leave):
+            async with endpoint_running(self._server, self._endpoint):
+                self.entered = True
                 self._ready.set()
                 await self._leaving.wait()
         except Exception as error:
-            self._failure = error
-            raise
+            self.failure = error
+            log_failure("the server's lifespan failed", error)
         finally:
             self.over = True
             self._ready.set()
-
-    async def _live_quietly(self) -> None:
-        try:
-            await self.live()
-        except Exception:
-            # A task of the event loop has no one to raise to; every request is told by `wait_ready`.
-            return

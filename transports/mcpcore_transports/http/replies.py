@@ -60,7 +60,7 @@ class ExchangeReply(ReplyChannel):
     The host closes it when the client leaves, which cancels the request in every response mode.
     """
 
-    __slots__ = ("_extra", "_flushed", "_only_json", "_response", "_unsent", "answered")
+    __slots__ = ("_extra", "_only_json", "_response", "_sending", "_sent", "_unsent", "answered")
 
     def __init__(self, response: WebResponse, *, only_json: bool, headers: Headers = ()) -> None:
         """`only_json` when the client does not accept events: notifications are then left out."""
@@ -68,8 +68,9 @@ class ExchangeReply(ReplyChannel):
         self._response = response
         self._only_json = only_json
         self._extra = tuple(headers)
-        self._unsent: list[bytes] | None = None
-        self._flushed: anyio.Event | None = None
+        self._unsent: list[bytes] = []
+        self._sending = False
+        self._sent: anyio.Event | None = None
         self.answered = False
 
     async def send(self, envelope: Envelope) -> bool:
@@ -81,46 +82,56 @@ class ExchangeReply(ReplyChannel):
             if isinstance(message, Notification):
                 if self._only_json:
                     return True
-                if not self._response.started:
-                    headers = (*EVENT_STREAM_HEADERS, *self._extra)
-                    await self._response.start(200, headers, idle_bytes=KEEP_ALIVE)
-                await self._put(encode_event(frame, event="message"))
+                self._unsent.append(encode_event(frame, event="message"))
+                await self._put()
                 return not self.closed
             assert isinstance(message, Response | ErrorResponse), "2026-07-28: a server sends no requests"
             self.answered = True
-            if not self._response.started:
+            while self._sending:
+                await self._wait_sent()
+            if self._response.started or self._unsent:
+                self._unsent.append(encode_event(frame, event="message"))
+                await self._flush()
+                await self._response.finish()
+            else:
                 status = status_of(message)
                 headers = (*JSON_HEADERS, *self._extra)
                 if status == 503:
                     headers = (*headers, ("retry-after", "1"))
                 await self._response.send_whole(status, headers, frame)
-            else:
-                await self._put(encode_event(frame, event="message"))
-                await self._response.finish()
         except ConnectionLost:
             self.close("the client has left")
             return False
         return True
 
-    async def _put(self, event: bytes) -> None:
-        """Send in order, one task at a time; whoever comes while another sends hands its event over to that one."""
-        if self._unsent is not None:
-            self._unsent.append(event)
-            while self._unsent is not None and sum(map(len, self._unsent)) > OUTBOX_BYTES:
-                if self._flushed is None:
-                    self._flushed = anyio.Event()
-                await self._flushed.wait()
-            return
-        self._unsent = [event]
+    async def _put(self) -> None:
+        """Send in order, one task at a time: whoever comes while another sends leaves its event to that one."""
+        while self._sending:
+            if sum(map(len, self._unsent)) <= OUTBOX_BYTES:
+                return
+            await self._wait_sent()
+        await self._flush()
+
+    async def _flush(self) -> None:
+        """Send what is unsent. When this is cancelled, the rest goes with whatever is sent next."""
+        self._sending = True
         try:
+            if not self._response.started:
+                await self._response.start(200, (*EVENT_STREAM_HEADERS, *self._extra), idle_bytes=KEEP_ALIVE)
             while self._unsent:
                 unsent, self._unsent = self._unsent, []
                 await self._response.send(b"".join(unsent))
-                if self._flushed is not None:
-                    self._flushed.set()
-                    self._flushed = None
+                self._tell_sent()
         finally:
-            self._unsent = None
-            if self._flushed is not None:
-                self._flushed.set()
-                self._flushed = None
+            self._sending = False
+            self._tell_sent()
+
+    async def _wait_sent(self) -> None:
+        if self._sent is None:
+            self._sent = anyio.Event()
+        await self._sent.wait()
+
+    def _tell_sent(self) -> None:
+        if self._sent is not None:
+            self._sent.set()
+            self._sent = None

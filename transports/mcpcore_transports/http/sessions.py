@@ -1,6 +1,8 @@
 """The handshake sessions of one server over HTTP: who they belong to, and when they end."""
 
+import logging
 import secrets
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -26,10 +28,12 @@ IDLE_SECONDS = 30 * 60.0
 one when it finds it gone."""
 
 SWEEP_SECONDS = 10.0
-"""How often sessions are looked at for being idle: they end this much late at most."""
+"""How often sessions are looked at for being idle, if not four times in `idle_seconds`: they end this much late."""
 
 KEPT_STREAMS = 256
 """Answered streams of one session that can still be replayed; the oldest are forgotten first."""
+
+logger = logging.getLogger("mcpcore.http")
 
 
 class HttpSession(Channel):
@@ -44,10 +48,12 @@ class HttpSession(Channel):
         self._incoming = Inbox()
         self._names = 0
         self._streams: dict[str, Stream] = {}
-        self.unasked = Stream(self.exchange, store, self.id, "0")
+        self.unasked = Stream(self.exchange, store, self.id, "0", on_over=self._over)
         """What belongs to no request: it is read by GET."""
         self.unasked.streaming = True
         self._streams["0"] = self.unasked
+        self._answered: deque[Stream] = deque()
+        """Streams that are over and were kept, oldest first."""
         self.last_used = now
         self.closed = False
 
@@ -64,49 +70,51 @@ class HttpSession(Channel):
     def open_stream(self, id: int | str) -> Stream:
         """A stream for the answer to a request with this id."""
         self._names += 1
-        stream = Stream(self.exchange, self._store, self.id, str(self._names), id)
+        stream = Stream(self.exchange, self._store, self.id, str(self._names), id, on_over=self._over)
         stream.primes = self.primes
         self._streams[stream.name] = stream
         self.exchange.began(id, stream)
         return stream
 
-    async def close_stream(self, stream: Stream) -> None:
-        """The answer was delivered as a whole: nothing of this stream can be asked for again."""
-        self._streams.pop(stream.name, None)
-        if stream.streaming:
-            await self._store.forget(self.id, stream.name)
+    def _over(self, stream: Stream) -> None:
+        """Nothing more comes on this stream. One that was answered in the store is kept for a client that lost the
+        connection; of one that was cancelled, or answered as a whole, nothing can be asked for again."""
+        if stream.done and stream.streaming:
+            self._answered.append(stream)
+        else:
+            self._streams.pop(stream.name, None)
 
-    async def retire(self, stream: Stream) -> None:
-        """The answer is in the store. Keep it for a client that lost the connection, but not for ever."""
-        done = [s for s in self._streams.values() if s.done]
-        for old in done[: max(0, len(done) - KEPT_STREAMS)]:
-            await self.close_stream(old)
+    async def _forget_oldest(self) -> None:
+        while len(self._answered) > KEPT_STREAMS:
+            oldest = self._answered.popleft()
+            self._streams.pop(oldest.name, None)
+            await self._store.forget(self.id, oldest.name)
 
     async def stream_to_resume(self, event_id: str) -> Stream | None:
         """The stream that an event id of this session belongs to."""
         name = await self._store.stream_of(self.id, event_id)
         return None if name is None else self._streams.get(name)
 
-    async def accept(self, message: Message, origin: Origin, stream: Stream | None = None) -> None:
-        """Take one message that was posted. Raises `ConnectionLost` when the session has ended."""
+    async def accept(self, message: Message, origin: Origin, stream: Stream | None = None) -> bool:
+        """Take one message that was posted. False when the session has ended."""
+        await self._forget_oldest()
         if isinstance(message, Response | ErrorResponse):
             inbox = self.exchange.answered(message.id)
             if inbox is not None:
                 inbox.put(Envelope(message, None, origin))
-            return
+            return True
         if isinstance(message, Malformed) and message.answers:
             inbox = self.exchange.answered(message.id)
             if inbox is not None:
                 inbox.put(Envelope(message, None, origin))
-            return
+            return True
         if isinstance(message, Notification) and message.method in (
             "notifications/cancelled",
             "notifications/progress",
         ):
             self._hear(message, origin)
-            return
-        if not await self._incoming.send(Envelope(message, stream, origin)):
-            raise ConnectionLost("the session has ended")
+            return True
+        return await self._incoming.send(Envelope(message, stream, origin))
 
     def _hear(self, message: Notification, origin: Origin) -> None:
         try:
@@ -162,6 +170,7 @@ class SessionTable:
         self._sessions: dict[str, HttpSession] = {}
         self._tasks: TaskGroup | None = None
         self._opened: anyio.Event | None = None
+        self._draining = False
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -173,7 +182,9 @@ class SessionTable:
 
     def open(self, origin: Origin) -> HttpSession:
         """A session for a client that sends `initialize`. Raises `RequestError` when there are too many."""
-        if self._tasks is None or len(self._sessions) >= self._max_sessions:
+        if self._tasks is None or self._draining:
+            raise RequestError(CODE_SERVER_BUSY, "this server is stopping; come back later, or go to another one")
+        if len(self._sessions) >= self._max_sessions:
             busy = f"{len(self._sessions)} sessions are open, which is the limit; come back later"
             raise RequestError(CODE_SERVER_BUSY, busy)
         session = HttpSession(self._store, origin, anyio.current_time())
@@ -195,8 +206,9 @@ class SessionTable:
         self._sessions.pop(session.id, None)
         await session.aclose()
 
-    def end_waiting(self) -> None:
-        """End the streams that belong to no request: the process is going, and nothing more will come on them."""
+    def drain(self) -> None:
+        """Open no more sessions, and end the streams that belong to no request: nothing more will come on them."""
+        self._draining = True
         for session in self._sessions.values():
             session.unasked.close("the server is stopping")
 
@@ -205,6 +217,8 @@ class SessionTable:
             await self._serve(session)
         except ConnectionLost:
             pass  # the session was ended from this side, by DELETE or for being idle
+        except Exception:
+            logger.exception("a session failed; the others go on")
         finally:
             self._sessions.pop(session.id, None)
             with anyio.move_on_after(1, shield=True):
@@ -215,7 +229,7 @@ class SessionTable:
             if not self._sessions:
                 self._opened = anyio.Event()
                 await self._opened.wait()
-            await anyio.sleep(SWEEP_SECONDS)
+            await anyio.sleep(min(SWEEP_SECONDS, self._idle_seconds / 4))
             oldest = anyio.current_time() - self._idle_seconds
             for session in list(self._sessions.values()):
                 if session.busy:

@@ -5,6 +5,7 @@ client may come back for the rest (2025-03-26 … 2025-11-25, "Resumability and 
 """
 
 from collections import deque
+from collections.abc import Callable
 
 import anyio
 import msgspec
@@ -88,6 +89,7 @@ class Stream(ReplyChannel):
     __slots__ = (
         "_exchange",
         "_id",
+        "_on_over",
         "_order",
         "_reader",
         "_session",
@@ -100,9 +102,18 @@ class Stream(ReplyChannel):
     )
 
     def __init__(
-        self, exchange: SessionExchange, store: ReplayStore, session: str, name: str, id: int | str | None = None
+        self,
+        exchange: SessionExchange,
+        store: ReplayStore,
+        session: str,
+        name: str,
+        id: int | str | None = None,
+        *,
+        on_over: Callable[["Stream"], None],
     ) -> None:
+        """`on_over` is called once, when the answer was sent or the stream is closed without one; it must not wait."""
         super().__init__()
+        self._on_over = on_over
         self._exchange = exchange
         self._store = store
         self._session = session
@@ -127,7 +138,7 @@ class Stream(ReplyChannel):
         """Read from here on. A reader that was attached before ends."""
         self.detach(self._reader)
         self._reader = Reader()
-        if self.done:
+        if self.done or self.closed:
             self._reader.end()
         return self._reader
 
@@ -144,7 +155,7 @@ class Stream(ReplyChannel):
             await self._begin()
 
     async def _begin(self) -> None:
-        if not self.streaming:
+        if not self.streaming and not self.done:
             self.streaming = True
             if self.primes:
                 id = await self._store.append(self._session, self.name, b"")
@@ -169,6 +180,8 @@ class Stream(ReplyChannel):
         if final:
             self._exchange.finished(self._id, self)
         async with self._order:  # event ids grow in the order in which events are sent
+            if self.closed:
+                return False
             if not final:
                 await self._begin()
             # Kept before it is sent: the connection may break in between.
@@ -180,7 +193,9 @@ class Stream(ReplyChannel):
                 reader.put(Item(frame, id, final, message if isinstance(message, ErrorResponse) else None))
                 if final:
                     reader.end()
-        if reader is not None and not final:
+        if final:
+            self._on_over(self)
+        elif reader is not None:
             await reader.wait_not_full()
         return True
 
@@ -198,6 +213,8 @@ class Stream(ReplyChannel):
         return True
 
     def close(self, reason: str | None = None) -> None:
+        if not self.closed and not self.done:
+            self._on_over(self)
         super().close(reason)
         if self._reader is not None:
             self._reader.end()

@@ -7,7 +7,8 @@ from urllib.parse import urljoin, urlsplit
 import anyio
 
 from mcpcore.errors import ConnectFailed, ConnectionLost
-from mcpcore.multiplex import Oversize, Pipe
+from mcpcore.jsonrpc import Oversize
+from mcpcore.multiplex import Pipe
 from mcpcore_transports.framing.eventstream import Event, EventDecoder
 from mcpcore_transports.http.failures import HttpError
 from mcpcore_transports.web.client import HttpClient, HttpResponse

@@ -13,7 +13,8 @@ import anyio
 
 from mcpcore.channel import Channel, Origin
 from mcpcore.errors import ConnectionLost
-from mcpcore.multiplex import Multiplexer, Oversize, Pipe
+from mcpcore.jsonrpc import Oversize
+from mcpcore.multiplex import Multiplexer, Pipe
 from mcpcore_transports.framing.eventstream import KEEP_ALIVE, encode_event
 from mcpcore_transports.http.replies import EVENT_STREAM_HEADERS
 from mcpcore_transports.web.exchange import Headers, WebRequest, WebResponse
@@ -26,7 +27,11 @@ MAX_CONNECTIONS = 10_000
 MAX_POSTED = 256
 """Posted messages of one client that wait to be read; the next POST waits."""
 
-DEPRECATION: Headers = (("deprecation", "true"), ("link", '<https://modelcontextprotocol.io>; rel="deprecation"'))
+DEPRECATION: Headers = (
+    # RFC 9745: the day on which it was deprecated, 2025-03-26, in seconds since 1970.
+    ("deprecation", "@1742947200"),
+    ("link", '<https://modelcontextprotocol.io/specification/2025-03-26/basic/transports>; rel="deprecation"'),
+)
 
 
 class Serves(Protocol):

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 import anyio
 
 from mcpcore.errors import ConnectionLost
-from mcpcore.multiplex import Oversize, Pipe
+from mcpcore.jsonrpc import Oversize
+from mcpcore.multiplex import Pipe
 from mcpcore_transports.framing.lines import MAX_LINE_BYTES, LineDecoder, encode_lines
 
 __all__ = ("READ_BYTES", "WRITE_DEADLINE_SECONDS", "ByteStream", "LinePipe")

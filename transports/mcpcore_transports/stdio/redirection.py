@@ -1,5 +1,6 @@
 """Standard input and output for the protocol alone."""
 
+import errno
 import os
 import sys
 import threading
@@ -35,11 +36,11 @@ def private_stdio() -> Iterator[tuple[int, int]]:
     try:
         _flush_stdout()
         try:
-            input_fd = _duplicate(STDIN)
+            input_fd = _duplicate(STDIN, sys.__stdin__)
         except OSError as closed:
             raise ConnectFailed("standard input is closed: start the server with a pipe on it") from closed
         try:
-            output_fd = _duplicate(STDOUT)
+            output_fd = _duplicate(STDOUT, sys.__stdout__)
         except OSError as closed:
             os.close(input_fd)
             raise ConnectFailed("standard output is closed: start the server with a pipe on it") from closed
@@ -60,8 +61,13 @@ def private_stdio() -> Iterator[tuple[int, int]]:
         _taken.release()
 
 
-def _duplicate(fd: int) -> int:
-    """A duplicate that no child inherits and that cannot land on a standard descriptor that happens to be free."""
+def _duplicate(fd: int, stream: object) -> int:
+    """A duplicate that no child inherits and that cannot land on a standard descriptor that happens to be free.
+
+    Without a `stream` Python found the descriptor closed when it started: the file with its number is another one.
+    """
+    if stream is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
     if sys.platform == "win32":
         import msvcrt
 

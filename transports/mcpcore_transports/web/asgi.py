@@ -18,8 +18,8 @@ from mcpcore.groups import sole_error
 from mcpcore_transports.web.connection import log_failure
 from mcpcore_transports.web.encoder import has_no_body, refusal_text
 from mcpcore_transports.web.exchange import Application, BodyTooLarge, Headers, WebRequest, WebResponse
+from mcpcore_transports.web.incoming import join_headers
 from mcpcore_transports.web.limits import GONE_SECONDS, HttpLimits
-from mcpcore_transports.web.request import join_headers
 
 __all__ = ("AsgiApp", "Message", "Receive", "Scope", "Send")
 

@@ -19,7 +19,7 @@ from mcpcore_transports.web.access import AccessEntry, AccessLog
 from mcpcore_transports.web.departures import Watched
 from mcpcore_transports.web.encoder import encode_head, refusal_text
 from mcpcore_transports.web.exchange import Application, BodyTooLarge, WebRequest, WebResponse
-from mcpcore_transports.web.limits import GONE_SECONDS, HttpLimits
+from mcpcore_transports.web.limits import GONE_SECONDS, YOUNG_SECONDS, HttpLimits
 from mcpcore_transports.web.parser import BadRequest, Head, Parser
 from mcpcore_transports.web.peer import Peer
 
@@ -79,6 +79,8 @@ class Connection(Watched):
         self.host = host
         self.parser = host.make_parser()
         self.running_since = 0.0
+        self.idle = False
+        """Whether it is kept between two requests; false before the first, which a new client is about to send."""
         self.yielded = 0.0
         """When this task last let others run (`time.monotonic`)."""
         self.refusal: BadRequest | None = None
@@ -113,14 +115,9 @@ class Connection(Watched):
             self.refusal = self._late
             peer.stop_reading()
         elif peer.unsent:
-            try:
-                peer.push(b"")
-            except ConnectionLost:
-                self.leave()
-            else:
-                if peer.unsent and peer.progressed + self.host.limits.write_seconds <= now:
-                    peer.abort()
-                    self._tell_gone()
+            self._check_writing(now)
+        elif peer.must_be_asked and 0.0 < self.running_since < now - YOUNG_SECONDS and peer.left():
+            self.leave()
         elif self._reply is not None and self._reply.idle_bytes:
             self._keep_alive(self._reply.idle_bytes, now)
 
@@ -133,11 +130,10 @@ class Connection(Watched):
             else:
                 self._tell_gone()
 
-    def close_if_idle(self) -> bool:
-        """End a connection that runs no request; whether it was one."""
+    def close_unless_running(self) -> None:
+        """End a connection that runs no request."""
         if not self.running_since:
             self._scope.cancel()
-        return not self.running_since
 
     async def receive(self, *, until: float) -> bytes:
         """The next bytes, or b"" when there will be none, by the client's doing or because `until` has passed."""
@@ -217,6 +213,7 @@ class Connection(Watched):
             if host.closing:
                 return
             self.parser.next_request()
+            self.idle = True
             patience = host.limits.idle_seconds
 
     async def _next_head(self, patience: float) -> Head | None:
@@ -224,6 +221,7 @@ class Connection(Watched):
         parser = self.parser
         head = parser.head()
         if head is not None:
+            self.idle = False
             await anyio.lowlevel.checkpoint()  # pipelined requests must not keep other connections from their turn
             return head
         if parser.begun:
@@ -236,6 +234,7 @@ class Connection(Watched):
                 if self.refusal is not None and parser.begun:
                     raise self.refusal
                 return None
+            self.idle = False
             if fresh:
                 fresh = False
                 until = self.yielded + self.host.limits.head_seconds
@@ -282,6 +281,18 @@ class Connection(Watched):
         taken = 0
         while taken < LINGER_BYTES and (data := await self.receive(until=until)):
             taken += len(data)
+
+    def _check_writing(self, now: float) -> None:
+        peer = self.peer
+        if not peer.draining:  # the rest of idle bytes, which nobody waits for
+            try:
+                peer.push(b"")
+            except ConnectionLost:
+                self.leave()
+                return
+        if peer.unsent and peer.progressed + self.host.limits.write_seconds <= now and not self._lost:
+            peer.abort()
+            self._tell_gone()
 
     def _keep_alive(self, idle_bytes: bytes, now: float) -> None:
         if self._written + self.host.limits.quiet_seconds <= now:

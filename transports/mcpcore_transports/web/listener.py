@@ -16,10 +16,10 @@ from mcpcore_transports.web.connection import Connection
 from mcpcore_transports.web.departures import open_departures
 from mcpcore_transports.web.exchange import Application
 from mcpcore_transports.web.h11parser import H11Parser
+from mcpcore_transports.web.incoming import ConnectionRequest
 from mcpcore_transports.web.limits import HttpLimits
 from mcpcore_transports.web.parser import Head, Parser
 from mcpcore_transports.web.peer import Peer
-from mcpcore_transports.web.request import ConnectionRequest
 from mcpcore_transports.web.reply import ConnectionReply
 from mcpcore_transports.web.sockets import Address, address_of, close_sockets, open_sockets
 
@@ -140,7 +140,7 @@ class _Listener:
         """No connection serves more than the request it runs."""
         self._stopping = True
         for connection in self._connections:
-            connection.close_if_idle()
+            connection.close_unless_running()
 
     async def sweep(self) -> None:
         """Enforce the deadlines of all connections until cancelled. Sleeps when there are none."""
@@ -159,9 +159,9 @@ class _Listener:
         refused = False
         while True:
             await anyio.wait_readable(listening)
+            await self._wait_for_room()
             try:
-                for _ in range(ACCEPT_BATCH):
-                    await self._wait_for_room()
+                for _ in range(min(ACCEPT_BATCH, self.limits.max_connections - len(self._connections))):
                     accepted, address = listening.accept()
                     self._start(accepted, address, connections)
                     refused = False
@@ -209,5 +209,7 @@ class _Listener:
 
     def _close_one_idle(self) -> None:
         for connection in self._connections:
-            if connection.close_if_idle():
+            if connection.idle:
+                connection.idle = False
+                connection.close_unless_running()
                 return

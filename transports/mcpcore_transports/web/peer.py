@@ -22,11 +22,16 @@ READ_BYTES = 64 * 1024
 class Peer:
     """One connected socket, which it owns. One task reads and one writes at a time."""
 
+    must_be_asked = False
+    """Whether the client can say goodbye without the kernel noticing, so that only `left` finds out."""
+
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
         self._socket = connected
         self.unsent: bytes | memoryview = b""
         """What was pushed and has not been taken by the kernel."""
+        self.draining = False
+        """Whether a task waits in `drain`. Nobody else may push then: it would wait for room that it needs no more."""
         self.progressed = 0.0
         """When the kernel last took something, or could not take what was then pushed (`time.monotonic`)."""
 
@@ -67,9 +72,13 @@ class Peer:
 
     async def drain(self) -> None:
         """Wait until the kernel has taken everything. Raises `ConnectionLost`. A cancellation keeps the rest."""
-        while self.unsent:
-            await anyio.wait_writable(self._socket)
-            self.push(b"")
+        self.draining = True
+        try:
+            while self.unsent:
+                await anyio.wait_writable(self._socket)
+                self.push(b"")
+        finally:
+            self.draining = False
 
     def left(self) -> bool:
         """Whether the client closed its side, as far as that can be told without reading what it may have sent."""

@@ -33,7 +33,7 @@ class Proxies:
     """Which proxy leads to which server, by the environment as it is when this is made.
 
     NO_PROXY is a list of exceptions, divided by commas or spaces: `*` for every server; a name, which its subdomains
-    share, with or without a leading dot; an address or a network in CIDR notation; each with `:PORT` for that port only.
+    share, with or without a leading dot; an address or a network in CIDR notation; each may have `:PORT`.
     This machine (localhost, 127.0.0.0/8, ::1) and Unix sockets are never reached through a proxy.
     """
 
@@ -103,8 +103,10 @@ def _parse_exception(entry: str) -> _Exception | None:
 
 
 def _network(text: str) -> _Network | None:
+    if text.startswith("[") and text.endswith("]"):
+        text = text[1:-1]
     try:
-        return ipaddress.ip_network(text.removeprefix("[").replace("]", ""), strict=False)
+        return ipaddress.ip_network(text, strict=False)
     except ValueError:
         return None
 

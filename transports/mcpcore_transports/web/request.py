@@ -1,97 +1,89 @@
-"""The request side of our listener's exchange."""
+"""One request of the client: sent when it is entered, given up when it is left."""
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from urllib.parse import unquote, urlsplit
+from types import TracebackType
 
-from mcpcore.errors import ConnectionLost
-from mcpcore_transports.web.connection import Connection
-from mcpcore_transports.web.encoder import CONTINUE
-from mcpcore_transports.web.exchange import BodyTooLarge, WebRequest
-from mcpcore_transports.web.parser import BadRequest, Head
+import anyio.lowlevel
 
-__all__ = ("ConnectionRequest", "join_headers")
+from mcpcore.errors import ConnectFailed, ConnectionLost
+from mcpcore_transports.web.client_limits import CROSSING_SECONDS, ClientLimits
+from mcpcore_transports.web.dialing import Dialer
+from mcpcore_transports.web.pool import Pool
+from mcpcore_transports.web.request_head import RequestHead
+from mcpcore_transports.web.response import HttpResponse
+from mcpcore_transports.web.wire import Wire
+
+__all__ = ("HttpRequest",)
 
 
-class ConnectionRequest(WebRequest):
-    """A request whose body is still on `connection`. Raises `BadRequest` for a target that is neither path nor URL."""
+class HttpRequest:
+    """An async context manager for one use: see `HttpClient.request`. Holds no cancel scope while it is entered."""
 
-    mount = ""
+    __slots__ = ("_crossed", "_data", "_dialer", "_head", "_limits", "_method", "_pool", "_response")
 
-    def __init__(self, connection: Connection, head: Head) -> None:
-        self._connection = connection
+    def __init__(
+        self, pool: Pool, dialer: Dialer, limits: ClientLimits, head: RequestHead, method: str, data: bytes
+    ) -> None:
+        self._pool = pool
+        self._dialer = dialer
+        self._limits = limits
         self._head = head
-        self._pairs = head.headers
-        self._body: bytes | None = None
-        self.method = head.method
-        self.scheme = connection.host.scheme
-        self.client = connection.client
-        target = head.target
-        if not target.startswith("/"):
-            target = self._accept_url(target)
-        path, _, self.query = target.partition("?")
-        self.path = unquote(path) if "%" in path else path
-        self.headers: Mapping[str, str] = join_headers(self._pairs)
+        self._method = method
+        self._data = data
+        self._response: HttpResponse | None = None
+        self._crossed: ConnectionLost | None = None
 
-    def header_values(self, name: str) -> Sequence[str]:
-        return [value for key, value in self._pairs if key == name]
-
-    async def body(self, limit: int) -> bytes:
-        if self._body is None:
-            self._body = await self._read(limit)
-        if len(self._body) > limit:
-            raise BodyTooLarge
-        return self._body
-
-    def when_gone(self, callback: Callable[[], None] | None) -> None:
-        self._connection.when_gone = callback
-
-    async def _read(self, limit: int) -> bytes:
-        connection, parser = self._connection, self._connection.parser
-        if self._head.content_length > limit:
-            raise BodyTooLarge
-        pieces: list[bytes] = []
-        size = 0
-        until = math.inf
+    async def __aenter__(self) -> HttpResponse:
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        wire = self._pool.take(self._head.origin)
+        if wire is not None:
+            response = await self._attempt(wire, reused=True)
+            if response is not None:
+                return response
         try:
-            while (piece := parser.body()) != b"":
-                if piece is not None:
-                    size += len(piece)
-                    if size > limit:
-                        raise BodyTooLarge
-                    pieces.append(piece)
-                    continue
-                if until == math.inf:
-                    until = time.monotonic() + connection.host.limits.body_seconds
-                    if self._head.expects_continue and not pieces:
-                        await connection.write(CONTINUE)
-                data = await connection.receive(until=until)
-                if not data:
-                    raise connection.lose("the client left before its request was complete")
-                parser.feed(data)
-        except BadRequest as refusal:
-            connection.refusal = refusal
-            raise ConnectionLost(str(refusal)) from refusal
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            wire = await self._pool.open(self._head.origin, self._dial)
+        except ConnectFailed as failed:
+            if self._crossed is None:
+                raise
+            # Nothing was done by this connection; what became of the request on the first one is not known.
+            raise ConnectionLost(f"{self._crossed}, and there is no other: {failed}") from failed
+        response = await self._attempt(wire, reused=False)
+        assert response is not None
+        return response
 
-    def _accept_url(self, url: str) -> str:
-        """The path and query of a URL; its authority takes the place of the Host header (RFC 9112, 3.2.2)."""
-        if url == "*":
-            return url
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._response is not None:
+            self._response.close()
+
+    async def _dial(self) -> Wire:
+        return await self._dialer.dial(self._head.origin, self._head.proxy)
+
+    async def _attempt(self, wire: Wire, *, reused: bool) -> HttpResponse | None:
+        """The response on this connection; None when it was closed before the server can have seen the request."""
+        response = HttpResponse(self._pool, wire, self._method, self._limits)
+        unsent: ConnectionLost | None = None
+        sent_at = 0.0
         try:
-            parts = urlsplit(url)
-        except ValueError as broken:
-            raise BadRequest(400, "the request target is not a URL") from broken
-        if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
-            raise BadRequest(400, "the request target is neither a path nor an http URL")
-        self._pairs = [("host", parts.netloc), *(pair for pair in self._pairs if pair[0] != "host")]
-        return f"{parts.path or '/'}?{parts.query}"
-
-
-def join_headers(pairs: Sequence[tuple[str, str]]) -> Mapping[str, str]:
-    """The headers as a mapping; values of a repeated name are joined with ", " (RFC 9110, 5.3)."""
-    headers = dict(pairs)
-    if len(headers) != len(pairs):
-        headers = {name: ", ".join(value for key, value in pairs if key == name) for name in headers}
-    return headers
+            try:
+                await wire.send(self._data, self._limits.write_seconds)
+            except ConnectionLost as lost:
+                # A server may answer, with 413 for example, and hang up before it has read everything (RFC 9112, 9.3).
+                # After `abort`, what has arrived can be read, and nothing more is waited for.
+                unsent = lost
+                wire.abort()
+            sent_at = time.monotonic()
+            await response.receive_head()
+        except ConnectionLost as lost:
+            response.abandon()
+            quickly = unsent is not None or time.monotonic() - sent_at <= CROSSING_SECONDS
+            if reused and quickly and not response.begun:
+                self._crossed = unsent or lost
+                return None
+            raise unsent or lost from None
+        except BaseException:
+            response.abandon()
+            raise
+        self._response = response
+        return response

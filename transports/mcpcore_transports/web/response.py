@@ -1,59 +1,39 @@
 """The response to one request of the client: its head, and its body as it comes."""
 
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 import anyio
-import h11
 
 from mcpcore.errors import ConnectionLost, DeadlineExceeded, RemoteProtocolError
+from mcpcore_transports.web.client_limits import ClientLimits
+from mcpcore_transports.web.exchange import BodyTooLarge
+from mcpcore_transports.web.pool import Pool
+from mcpcore_transports.web.response_parser import ResponseHead, ResponseParser
 from mcpcore_transports.web.wire import Wire
 
-__all__ = ("MAX_INTERIM_RESPONSES", "HttpResponse")
+__all__ = ("HttpResponse",)
 
-MAX_INTERIM_RESPONSES = 20
-"""Responses such as "103 Early Hints" before the one that counts; nobody sends more than a few (RFC 9110, 15.2)."""
-
-_NONE_YET = h11.Response(status_code=200, headers=[])
-_END = h11.EndOfMessage()
-
-# h11 reads a response by what it was told of the request, and of that only the method changes anything (RFC 9112, 6.3).
-# So it is told of one that costs no time to check; the bytes of the real one are made elsewhere.
-_TOLD_HEADERS = [("host", "localhost"), ("content-length", "0")]
-_TOLD = {method: h11.Request(method=method, target="/", headers=_TOLD_HEADERS) for method in ("CONNECT", "GET", "HEAD")}
+_NO_HEAD = ResponseHead(0, b"", ())
 
 
 class HttpResponse:
     """A response whose head has arrived. Used by one task at a time, inside the `async with` that gave it."""
 
-    status: int
-    """Three digits; redirects are responses like any other."""
+    __slots__ = ("_ended", "_head", "_headers", "_held", "_limits", "_parser", "_pool", "_wire", "status")
 
-    def __init__(
-        self,
-        wire: Wire,
-        method: str,
-        *,
-        head_bytes: int,
-        body_seconds: float | None,
-        release: Callable[[Wire, bool], None],
-        is_closed: Callable[[], bool],
-    ) -> None:
+    status: int
+    """Three digits; a redirect is a response like any other."""
+
+    def __init__(self, pool: Pool, wire: Wire, method: str, limits: ClientLimits) -> None:
+        self._pool = pool
         self._wire = wire
-        self._body_seconds = body_seconds
-        self._release = release
-        self._is_closed = is_closed
-        self._parser = parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=head_bytes)
-        parser.send(_TOLD.get(method) or _TOLD["GET"])
-        parser.send(_END)
-        self._method = method
-        self._head_bytes = head_bytes
-        self._head = _NONE_YET
+        self._limits = limits
+        self._parser = ResponseParser(wire.peer, method, limits.head_bytes)
+        self._head = _NO_HEAD
         self._headers: dict[str, str] | None = None
-        self._held = True  # whether the connection is this response's
+        self._held = True  # whether the wire is this response's
         self._ended = False  # whether the body has been read to its end
-        self.begun = False
-        """Whether any byte of the response has arrived."""
+        self.status = 0
 
     @property
     def reason(self) -> str:
@@ -64,11 +44,12 @@ class HttpResponse:
     def headers(self) -> Mapping[str, str]:
         """Names in lower case. Values of a repeated name are joined with ", ": see `header_values`."""
         if self._headers is None:
-            self._headers = joined = {}
+            joined: dict[str, str] = {}
             for raw_name, raw_value in self._head.headers:
                 name = raw_name.decode("ascii")
                 value = raw_value.decode("latin-1")
                 joined[name] = f"{joined[name]}, {value}" if name in joined else value
+            self._headers = joined
         return self._headers
 
     def header_values(self, name: str) -> Sequence[str]:
@@ -80,28 +61,26 @@ class HttpResponse:
         """The rest of the body, `limit` bytes at most.
 
         Raises `BodyTooLarge`, by the declared length or while counting what comes; `ConnectionLost` when the connection
-        ends before the body or falls silent; `RemoteProtocolError`; `anyio.ClosedResourceError` when the client is
-        closed. After each of them, and after leaving the `async with`, the connection is closed.
+        ends before the body does, or is silent for the limit's `body_seconds`; `RemoteProtocolError`;
+        `anyio.ClosedResourceError` when the client is closed, or the response left. Each closes the connection.
         """
-        length = self.headers.get("content-length", "0")
-        if self._method != "HEAD" and int(length) > limit:
-            raise self._too_large(limit)
         data = await self.receive()
-        if not data:
-            return b""
-        pieces = [data]
+        pieces: list[bytes] = []
         count = len(data)
-        while count <= limit:
-            data = await self.receive()
-            if not data:
-                return b"".join(pieces) if len(pieces) > 1 else pieces[0]
+        if data and any(int(length) > limit for length in self.header_values("content-length")):
+            count = limit + 1
+        while data and count <= limit:
             pieces.append(data)
+            data = await self.receive()
             count += len(data)
-        raise self._too_large(limit)
+        if count > limit:
+            self.close()
+            raise BodyTooLarge(f"the response from {self._wire.peer} has a body larger than {limit} bytes")
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def stream(self) -> AsyncIterator[bytes]:
-        """The pieces of the body as they come, none of them empty. May be left at any point. Raises as `read`."""
-        return _Stream(self)
+        """The pieces of the body as they come, none of them empty. Raises as `read`; may be left at any point."""
+        return _Pieces(self)
 
     async def receive(self) -> bytes:
         """The next piece of the body, b"" at its end. Raises as `read`. Cancellation loses nothing."""
@@ -109,77 +88,103 @@ class HttpResponse:
             return b""
         if not self._held:
             raise anyio.ClosedResourceError
+        seconds = self._limits.body_seconds
         try:
-            while True:
-                event = self._next_event()
-                if type(event) is h11.Data:
-                    return bytes(event.data)
-                if type(event) is h11.EndOfMessage:
-                    self._end()
-                    return b""
-                await self._feed(self._body_seconds)
-        except (ConnectionLost, RemoteProtocolError):
+            while (data := self._parser.body()) is None:
+                if seconds is None:
+                    await self._feed()
+                else:
+                    with anyio.fail_after(seconds):
+                        await self._feed()
+        except TimeoutError:
+            self.close()
+            raise ConnectionLost(f"{self._wire.peer} has sent nothing for {seconds:g} seconds") from None
+        except (ConnectionLost, RemoteProtocolError, anyio.ClosedResourceError):
             self.close()
             raise
+        if not data:
+            self._end()
+        return data
 
-    async def receive_head(self, seconds: float | None) -> None:
-        """Wait for the head; for who made this. Closes nothing.
+    async def receive_head(self) -> None:
+        """Wait for the head; for the client that makes this. Does not close the connection.
 
-        Raises `ConnectionLost`, `RemoteProtocolError`, `anyio.ClosedResourceError`, and `DeadlineExceeded` after `seconds`.
+        Raises `ConnectionLost`, `RemoteProtocolError`, `anyio.ClosedResourceError`, and `DeadlineExceeded` after the
+        limit's `head_seconds`.
         """
-        interim = 0
-        until = None if seconds is None else time.monotonic() + seconds
-        while True:
-            event = self._next_event()
-            if type(event) is h11.Response:
-                self._head = event
-                self.status = event.status_code
-                return
-            if type(event) is h11.InformationalResponse:
-                interim += 1
-                if interim > MAX_INTERIM_RESPONSES:
-                    raise RemoteProtocolError(
-                        f"{self._wire.peer} sent more than {MAX_INTERIM_RESPONSES} interim responses (status 1xx)"
-                    )
-                continue
-            try:
-                await self._feed(None if until is None else max(0.0, until - time.monotonic()), head=True)
-            except TimeoutError:
-                raise DeadlineExceeded(f"{self._wire.peer} did not answer within {seconds:g} seconds") from None
+        seconds = self._limits.head_seconds
+        if seconds is None:
+            await self._wait_for_head()
+            return
+        with anyio.move_on_after(seconds) as patience:
+            await self._wait_for_head()
+        if patience.cancelled_caught:
+            raise DeadlineExceeded(f"{self._wire.peer} did not answer within {seconds:g} seconds")
+
+    @property
+    def begun(self) -> bool:
+        """Whether any byte of the response has arrived."""
+        return self._parser.begun
 
     def close(self) -> None:
-        """Give the connection up. It is kept for another request if the whole body has arrived by itself. Never waits."""
+        """Give the connection up. It is kept for another request if the whole body is here already. Never waits."""
         if not self._held:
             return
-        try:
-            while type(event := self._next_event()) is h11.Data:
-                pass
-        except (ConnectionLost, RemoteProtocolError, anyio.ClosedResourceError):
-            event = None
-        if type(event) is h11.EndOfMessage:
-            self._end()
-        else:
+        data: bytes | None = None
+        if self.status:
+            try:
+                data = self._skip()
+                if data is None and (arrived := self._wire.receive_now()) is not None:
+                    self._parser.feed(arrived)
+                    data = self._skip()
+            except (ConnectionLost, RemoteProtocolError):
+                data = None
+        if data is None:
             self._held = False
-            self._release(self._wire, False)
+            self._pool.release(self._wire, False)
+        else:
+            self._end()
+
+    def abandon(self) -> None:
+        """Close the connection, whatever has arrived."""
+        if self._held:
+            self._held = False
+            self._pool.release(self._wire, False)
+
+    async def _wait_for_head(self) -> None:
+        while (head := self._parser.head()) is None:
+            await self._feed()
+        self._head = head
+        self.status = head.status
+
+    async def _feed(self) -> None:
+        try:
+            data = await self._wire.receive()
+        except ConnectionLost:
+            self._pool.check_open()
+            raise
+        if not data:
+            self._pool.check_open()
+        self._parser.feed(data)
+
+    def _skip(self) -> bytes | None:
+        while data := self._parser.body():
+            pass
+        return data
 
     def _end(self) -> None:
-        parser = self._parser
         self._ended = True
         self._held = False
-        # Whoever sends more than it was asked for would answer the next request with it.
-        reusable = parser.our_state is h11.DONE and parser.their_state is h11.DONE and not parser.trailing_data[0]
-        self._release(self._wire, reusable)
+        self._pool.release(self._wire, self._parser.reusable)
 
-    def _next_event(self) -> object:
-        try:
-            return self._parser.next_event()
-        except h11.RemoteProtocolError as broken:
-            if self._parser.trailing_data[1]:
-                # The end came before the end of the message: h11 takes that for a broken rule, it is a broken connection.
-                what = "the whole response" if self.begun else "it answered"
-                raise self._lost(f"{self._wire.peer} closed the connection before {what}") from None
-            if broken.error_status_hint == 431:
-                text = f"the head of the response from {self._wire.peer} is larger than {self._head_bytes} bytes"
-            else:
-                text = f"{self._wire.peer} does not answer in HTTP/1.1: {broken}"
-            raise RemoteProtocolError(text) from broken
+
+class _Pieces(AsyncIterator[bytes]):
+    """A class and not a generator: one that is left in the middle has nothing to clean up, and none complains."""
+
+    def __init__(self, response: HttpResponse) -> None:
+        self._response = response
+
+    async def __anext__(self) -> bytes:
+        if data := await self._response.receive():
+            return data
+        raise StopAsyncIteration

@@ -8,6 +8,7 @@ a task is cancelled.
 import socket
 import ssl
 from abc import ABC, abstractmethod
+from contextlib import suppress
 
 import anyio
 
@@ -44,6 +45,10 @@ class Wire(ABC):
 
         Cancelled, an unknown part has been sent, and the wire is good for nothing but closing.
         """
+
+    @abstractmethod
+    def send_last(self, data: bytes) -> None:
+        """Offer bytes that nothing will follow; what is not taken at once is lost. Never waits, raises nothing."""
 
     @abstractmethod
     def abort(self) -> None:
@@ -95,11 +100,13 @@ class SocketWire(Wire):
                     )
                 rest = rest[self._send_now(rest) :]
 
+    def send_last(self, data: bytes) -> None:
+        with suppress(OSError):
+            self._socket.send(data)
+
     def abort(self) -> None:
-        try:
+        with suppress(OSError):  # the peer may be faster
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # the peer was faster
 
     def close(self) -> None:
         self._socket.close()
@@ -117,16 +124,16 @@ class SocketWire(Wire):
 
 
 class TlsWire(Wire):
-    """TLS on another wire, which it owns. `handshake` comes first.
+    """TLS on another wire, which it owns; `host` is whose certificate is asked for. `handshake` comes first.
 
-    A connection that ends without TLS saying so is a broken one, not an ended one: anybody could have cut it off (RFC 9112,
-    9.8). Contexts with `OP_IGNORE_UNEXPECTED_EOF` cannot tell the two apart.
+    A connection that ends without TLS saying so is a broken one, not an ended one: anybody could have cut it off
+    (RFC 9112, 9.8). Contexts with `OP_IGNORE_UNEXPECTED_EOF` cannot tell the two apart.
     """
 
     __slots__ = ("_incoming", "_outgoing", "_tls", "_wire")
 
-    def __init__(self, wire: Wire, context: ssl.SSLContext, host: str) -> None:
-        self.peer = wire.peer
+    def __init__(self, wire: Wire, context: ssl.SSLContext, host: str, peer: str) -> None:
+        self.peer = peer
         self._wire = wire
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
@@ -141,10 +148,7 @@ class TlsWire(Wire):
                 await self._wire.send(self._outgoing.read(), seconds)
                 self._feed(await self._wire.receive())
             except ssl.SSLError:
-                try:
-                    await self._wire.send(self._outgoing.read(), seconds)  # the alert that tells the server why
-                except ConnectionLost:
-                    pass  # what was wrong first is what counts
+                self._wire.send_last(self._outgoing.read())  # the alert that tells the server why
                 raise
             else:
                 await self._wire.send(self._outgoing.read(), seconds)
@@ -179,10 +183,18 @@ class TlsWire(Wire):
             raise self._lost(broken) from broken
         await self._wire.send(self._outgoing.read(), seconds)
 
+    def send_last(self, data: bytes) -> None:
+        with suppress(ssl.SSLError):
+            self._tls.write(data)
+            self._wire.send_last(self._outgoing.read())
+
     def abort(self) -> None:
         self._wire.abort()
 
     def close(self) -> None:
+        with suppress(ssl.SSLError):  # it wants the server's goodbye as well, which nobody waits for
+            self._tls.unwrap()
+        self._wire.send_last(self._outgoing.read())
         self._wire.close()
 
     def _read(self) -> bytes | None:

@@ -1,0 +1,67 @@
+"""The tests mirror the sources: for each module there is a file of tests with its name.
+
+A module is looked for by its own name and with its package's before it: `stdio/client.py` in `test_client.py` and
+`test_stdio_client.py`.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.test_layers import MODULES, tree_of
+
+TESTS = Path(__file__).parent
+
+FOLDERS = {"mcpcore.cli": "cli", "mcpcore_transports": "transports", "mcpcore": "core"}
+"""Where the tests of a package are; the first that fits counts."""
+
+TOGETHER = {
+    "mcpcore": ("test_exports.py", "its only content is the table of names"),
+    "mcpcore.__main__": ("cli/test_main.py", "it calls `main`"),
+    "mcpcore.catalogue.handler": ("core/test_tool.py", "tools, resources and prompts are its callers"),
+    "mcpcore.downgrade": ("core/test_adaptation.py", "the rules of when to use what it offers are there"),
+    "mcpcore.eras": ("core/test_negotiation.py", "`era_of` is the first thing negotiated"),
+    "mcpcore.members": ("core/test_adaptation.py", "a table, and its only reader"),
+    "mcpcore.serving": ("transports/test_serving.py", "it takes a transport to serve over"),
+    "mcpcore_transports.stdio.environment": ("transports/test_stdio_client.py", "what a child gets shows in a child"),
+    "mcpcore_transports.stdio.diagnostics": ("transports/test_stdio_client.py", "a child's last words"),
+    "mcpcore_transports.stdio.pipe": ("transports/test_stdio_descriptors.py", "descriptors are what it reads"),
+    "mcpcore_transports.stdio.processes": ("transports/test_stdio_client.py", "the client is what starts them"),
+    "mcpcore_transports.stdio.redirection": ("transports/test_stdio_server.py", "needs a process of its own"),
+}
+"""Modules whose tests are in another file, and why."""
+
+WHOLE = {
+    "mcpcore.testing": ("core/test_testing.py", "it is used as one, and tests itself against broken channels"),
+    "mcpcore.types": ("core/test_types.py", "every type has the same tests"),
+}
+"""Packages whose modules are tested in one file, and why."""
+
+BARE = frozenset(name for name, path in MODULES.items() if path.name == "__init__.py" and len(tree_of(name).body) <= 2)
+"""Packages that hold nothing but a description and an empty `__all__`."""
+
+UNTESTED = {
+    "mcpcore_transports.stdio.threads": "runs on Windows only; the checkers read it for that platform",
+}
+
+
+def _expected(module: str) -> list[str]:
+    """Files that may hold the tests of a module, the preferred one first."""
+    if module in TOGETHER:
+        return [TOGETHER[module][0]]
+    for package, (path, _) in WHOLE.items():
+        if f"{module}.".startswith(f"{package}."):
+            return [path]
+    folder = next(where for package, where in FOLDERS.items() if f"{module}.".startswith(f"{package}."))
+    package, _, leaf = module.rpartition(".")
+    return [f"{folder}/test_{leaf}.py", f"{folder}/test_{package.rpartition('.')[2]}_{leaf}.py"]
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name not in BARE and name not in UNTESTED])
+def test_every_module_has_tests(module: str) -> None:
+    expected = _expected(module)
+    assert [name for name in expected if (TESTS / name).is_file()], f"no {' or '.join(expected)} for {module}"
+
+
+def test_the_exceptions_are_needed() -> None:
+    assert [name for name in (*TOGETHER, *WHOLE, *UNTESTED) if name not in MODULES] == []
