@@ -53,7 +53,7 @@ OnLog: TypeAlias = Callable[[LoggingMessageNotificationParams], Awaitable[None]]
 Roots: TypeAlias = Sequence[Root | Path | str] | Callable[[], Awaitable[Sequence[Root | Path | str]]]
 """Directories: paths, `file:` URIs, or an async function that returns them."""
 
-logger = logging.getLogger("mcpcore.client")
+logger: logging.Logger = logging.getLogger("mcpcore.client")
 
 
 class Answering(Role):
@@ -84,13 +84,13 @@ class Answering(Role):
         self.session: Session | None = None
         self.revision: Revision | None = None
         """What was negotiated; None until then."""
-        self.dropped_logs = 0
+        self.dropped_logs: int = 0
         elicitation = None
         if on_elicit is not None or on_elicit_url is not None:
             elicitation = ElicitationCapability(
                 form={} if on_elicit is not None else None, url={} if on_elicit_url is not None else None
             )
-        self.capabilities = ClientCapabilities(
+        self.capabilities: ClientCapabilities = ClientCapabilities(
             elicitation=elicitation,
             sampling=None if on_sample is None else SamplingCapability(tools={} if sample_tools else None),
             roots=None if roots is None else RootsCapability(list_changed=True),

@@ -38,9 +38,9 @@ class Subscriber:
     __slots__ = ("_pending", "_wake", "lists", "uris")
 
     def __init__(self, lists: set[str], uris: set[str], wake: Callable[[], None]) -> None:
-        self.lists = lists
+        self.lists: set[str] = lists
         """Methods of the list changes that are wanted."""
-        self.uris = uris
+        self.uris: set[str] = uris
         """URIs of the resources whose updates are wanted."""
         self._wake = wake
         self._pending: dict[Change, None] = {}

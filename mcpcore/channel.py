@@ -90,7 +90,7 @@ class ReplyChannel(ABC):
     __slots__ = ("_watcher", "closed", "reason")
 
     def __init__(self) -> None:
-        self.closed = False
+        self.closed: bool = False
         self.reason: str | None = None
         """Why the far end closed it, if it said so."""
         self._watcher: Callable[[], None] | None = None
@@ -138,7 +138,7 @@ class Inbox(ReplyChannel):
         self._failure: ConnectionLost | None = None
         self._arrived: anyio.Event | None = None
         self._left: anyio.Event | None = None
-        self.dropped = 0
+        self.dropped: int = 0
         """Messages that a transport discarded because this inbox stayed full."""
 
     @property

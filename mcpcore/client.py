@@ -83,7 +83,7 @@ OnProgress = Callable[[float, float | None, str | None], Awaitable[None]]
 """Told progress, total and message, in order; the call waits for it."""
 
 
-logger = logging.getLogger("mcpcore.client")
+logger: logging.Logger = logging.getLogger("mcpcore.client")
 
 
 class Client:

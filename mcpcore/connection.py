@@ -60,7 +60,7 @@ EraChoice: TypeAlias = Literal[
 ]
 """Which era to speak: "auto" finds out, "modern" or "legacy" insist, a revision such as "2025-06-18" pins it."""
 
-logger = logging.getLogger("mcpcore.connection")
+logger: logging.Logger = logging.getLogger("mcpcore.connection")
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):

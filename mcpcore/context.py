@@ -67,7 +67,7 @@ class Context:
         self._notify = notify
         self._token = (params.meta or {}).get(META_PROGRESS_TOKEN)
         self._last_progress = float("-inf")
-        self.lifespan = lifespan
+        self.lifespan: Any = lifespan
         """What the server's lifespan yielded."""
 
     @property

@@ -57,7 +57,7 @@ __all__ = ("MAX_NOTICES", "Dispatch", "ExtensionParams", "Host")
 MAX_NOTICES = 100
 """Notifications of the client that wait for the application's handler; older ones are dropped beyond it."""
 
-logger = logging.getLogger("mcpcore.dispatch")
+logger: logging.Logger = logging.getLogger("mcpcore.dispatch")
 
 
 class Host(Protocol):

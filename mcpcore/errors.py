@@ -122,7 +122,7 @@ class RemoteProtocolError(Exception):
 
     def __init__(self, message: str, *, code: int = CODE_INVALID_REQUEST, data: Any = None) -> None:
         super().__init__(message)
-        self.reply = RequestError(code, message, data)
+        self.reply: RequestError = RequestError(code, message, data)
 
 
 class PeerError(Exception):

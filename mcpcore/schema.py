@@ -78,8 +78,8 @@ class Arguments:
     __slots__ = ("_decode", "_required", "_struct", "injected", "schema")
 
     def __init__(self, struct: type[msgspec.Struct], schema: dict[str, Any], injected: str | None) -> None:
-        self.schema = schema
-        self.injected = injected
+        self.schema: dict[str, Any] = schema
+        self.injected: str | None = injected
         self._struct = struct
         self._decode = msgspec.json.Decoder(struct).decode
         self._required: list[str] = schema.get("required", [])
@@ -147,9 +147,9 @@ class Output:
     __slots__ = ("_check", "schema", "streaming", "wrapped")
 
     def __init__(self, type_: Any, schema: dict[str, Any] | None, *, wrapped: bool, streaming: bool) -> None:
-        self.schema = schema
-        self.wrapped = wrapped
-        self.streaming = streaming
+        self.schema: dict[str, Any] | None = schema
+        self.wrapped: bool = wrapped
+        self.streaming: bool = streaming
         self._check = msgspec.json.Decoder(type_).decode if schema is not None else None
 
     def structured(self, value: Any) -> Any:

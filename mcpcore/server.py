@@ -105,24 +105,24 @@ class Server:
         inbound: Iterable[Inbound] = (),
         outbound: Iterable[Outbound] = (),
     ) -> None:
-        self.info = Implementation(
+        self.info: Implementation = Implementation(
             name=name, version=version, title=title, description=description, icons=icons, website_url=website_url
         )
         self.instructions = instructions
         self.backend = backend
-        self.eras = frozenset(eras)
+        self.eras: frozenset[Era] = frozenset(eras)
         if not self.eras:
             raise LocalProtocolError("a server that speaks no era answers nobody: give at least one in eras=")
         self.log_level = log_level
         """The least severe level sent to a handshake session that has not chosen one."""
-        self.limits = limits or Limits()
+        self.limits: Limits = limits or Limits()
         self.ask_timeout = ask_timeout
-        self.inbound = list(inbound)
-        self.outbound = list(outbound)
-        self.publisher = Publisher()
-        self.sealer = StateSealer(state_keys or _keys_from_environment())
+        self.inbound: list[Inbound] = list(inbound)
+        self.outbound: list[Outbound] = list(outbound)
+        self.publisher: Publisher = Publisher()
+        self.sealer: StateSealer = StateSealer(state_keys or _keys_from_environment())
         self._threads = ThreadLimiter(max_threads)
-        self.catalogue = Catalogue(page_size=page_size, threads=self._threads, changed=self._list_changed)
+        self.catalogue: Catalogue = Catalogue(page_size=page_size, threads=self._threads, changed=self._list_changed)
         self._own_handlers: dict[str, MethodHandler] = {}
         self._own_capabilities: dict[str, Any] = {}
         self._notification_handlers: dict[str, Callable[[Any], Awaitable[None]]] = {}

@@ -58,7 +58,7 @@ undecoded frames, so that many plain calls weigh less than a megabyte."""
 MAX_STREAMS = 100
 """Requests of one peer that stay open by design (`subscriptions/listen`); they take no place from the others."""
 
-logger = logging.getLogger("mcpcore.session")
+logger: logging.Logger = logging.getLogger("mcpcore.session")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,13 +92,13 @@ class Call:
 
     def __init__(self, session: "Session", request: Request, reply: ReplyChannel, origin: Origin | None) -> None:
         self._session = session
-        self.id = request.id
-        self.method = request.method
-        self.params = request.params
-        self.reply = reply
-        self.origin = origin or _NOWHERE
-        self.scope = anyio.CancelScope()
-        self.finished = False
+        self.id: RequestId = request.id
+        self.method: str = request.method
+        self.params: Any = request.params
+        self.reply: ReplyChannel = reply
+        self.origin: Origin = origin or _NOWHERE
+        self.scope: anyio.CancelScope = anyio.CancelScope()
+        self.finished: bool = False
         """Whether the response is on its way: nothing may follow it."""
 
     @property
@@ -157,7 +157,7 @@ class Session:
     """
 
     def __init__(self, channel: Channel, role: Role, *, limits: Limits | None = None) -> None:
-        self.channel = channel
+        self.channel: Channel = channel
         self._role = role
         self._limits = limits or Limits()
         self._tasks: TaskGroup | None = None
@@ -170,7 +170,7 @@ class Session:
         self._answered = self._cancelled = self._refused = self._malformed = self._orphans = 0
         self._idle: anyio.Event | None = None
         self._failure: ConnectionLost | None = None
-        self.ending = False
+        self.ending: bool = False
         """Whether the session accepts no more requests. What stays open by design ends then."""
         self.when_ending: set[Callable[[], None]] = set()
         """Called once when `ending` becomes true; must not wait."""

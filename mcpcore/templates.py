@@ -304,7 +304,7 @@ class UriTemplate:
     __slots__ = ("_parts", "text", "variables")
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        self.text: str = text
         self._parts: tuple[_Part, ...] = tuple(_parse(text))
         names = [v.name for part in self._parts if isinstance(part, _Expression) for v in part.variables]
         self.variables: tuple[str, ...] = tuple(dict.fromkeys(names))

@@ -37,12 +37,12 @@ class Handler:
             target = target.func
         if not inspect.isroutine(target) and not inspect.isclass(target):
             target = type(target).__call__
-        self.fn = fn
-        self.name = name
-        self.injected = injected
-        self.timeout = timeout
-        self.streaming = inspect.isasyncgenfunction(target)
-        self.threaded = not (inline or self.streaming or inspect.iscoroutinefunction(target))
+        self.fn: Callable[..., Any] = fn
+        self.name: str = name
+        self.injected: str | None = injected
+        self.timeout: float | None = timeout
+        self.streaming: bool = inspect.isasyncgenfunction(target)
+        self.threaded: bool = not (inline or self.streaming or inspect.iscoroutinefunction(target))
 
     async def __call__(self, context: Context, threads: ThreadLimiter, arguments: dict[str, Any]) -> Any:
         """What the function returns. An async generator is returned as it is, not started.

@@ -58,7 +58,7 @@ class ServedPrompt:
             PromptArgument(name=key, description=schema.get("description"), required=key in required)
             for key, schema in self._arguments.schema["properties"].items()
         ]
-        self.published = Prompt(
+        self.published: Prompt = Prompt(
             name=name,
             title=title,
             description=inspect.getdoc(fn) if description is None else description,

@@ -57,7 +57,7 @@ class ServedResource:
         name = name or _name(fn, uri)
         self._handler = Handler(fn, name, injected=arguments.injected, inline=inline, timeout=timeout)
         self._reading = _Reading(mime_type, ttl_ms, cache_scope)
-        self.published = Resource(
+        self.published: Resource = Resource(
             uri=uri,
             name=name,
             title=title,
@@ -110,7 +110,7 @@ class ServedTemplate:
         self._handler = Handler(fn, name, injected=self._arguments.injected, inline=inline, timeout=timeout)
         self._reading = _Reading(mime_type, ttl_ms, cache_scope)
         self._allow_traversal = allow_traversal
-        self.published = ResourceTemplate(
+        self.published: ResourceTemplate = ResourceTemplate(
             uri_template=uri_template,
             name=name,
             title=title,

@@ -49,7 +49,7 @@ _OBJECT_STARTS = (b"{", b"", b"n")
 
 _BLOCKS = (TextContent, ImageContent, AudioContent, ResourceLink, EmbeddedResource)
 
-logger = logging.getLogger("mcpcore.tool")
+logger: logging.Logger = logging.getLogger("mcpcore.tool")
 
 
 class ServedTool:
@@ -90,7 +90,7 @@ class ServedTool:
         if output_schema is None:
             output_schema = self._output.schema
         self._handler = Handler(fn, name, injected=injected, inline=inline, timeout=timeout)
-        self.published = Tool(
+        self.published: Tool = Tool(
             name=name,
             title=title,
             description=inspect.getdoc(fn) if description is None else description,

@@ -34,7 +34,7 @@ class BrokenSource(Exception):
 
     def __init__(self, error: BaseException, frames: TracebackType | None) -> None:
         super().__init__(str(error))
-        self.traceback_text = "".join(traceback.format_exception(type(error), error, frames))
+        self.traceback_text: str = "".join(traceback.format_exception(type(error), error, frames))
 
 
 def source_of(text: str) -> Source | None:

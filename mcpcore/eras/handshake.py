@@ -37,7 +37,7 @@ class Handshake:
     """The state of one handshake session."""
 
     def __init__(self, log_level: LoggingLevel) -> None:
-        self.state = State.NEW
+        self.state: State = State.NEW
         self._terms: Terms | None = None
         self._log_level = log_level
 

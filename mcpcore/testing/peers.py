@@ -23,10 +23,10 @@ class Peer:
     """Receives all the time, sorts what arrives, and collects answers."""
 
     def __init__(self, channel: Channel) -> None:
-        self.channel = channel
+        self.channel: Channel = channel
         self._requests_in, self._requests = anyio.create_memory_object_stream[Envelope](ARRIVED_MESSAGES)
         self._notices_in, self._notices = anyio.create_memory_object_stream[Envelope](ARRIVED_MESSAGES)
-        self.ended = anyio.Event()
+        self.ended: anyio.Event = anyio.Event()
 
     async def read(self) -> None:
         """Receive until the channel ends."""

@@ -53,7 +53,7 @@ class MemoryPipe(Pipe):
         self._outgoing = outgoing
         self._deadline = write_deadline
         self._closed = False
-        self.writes = 0
+        self.writes: int = 0
         """Calls of `send` so far: how many system calls a real pipe would have cost."""
 
     @property

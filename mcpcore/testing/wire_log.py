@@ -32,7 +32,7 @@ class WireLog(Pipe):
     def __init__(self, pipe: Pipe, limit: int = LOGGED_FRAMES) -> None:
         self._pipe = pipe
         self._frames: deque[Logged] = deque(maxlen=limit)
-        self.dropped = 0
+        self.dropped: int = 0
         """Frames that the log no longer holds."""
 
     @property

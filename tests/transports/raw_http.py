@@ -251,7 +251,7 @@ def modern(
         **params.get("_meta", {}),
     }
     params["_meta"] = meta
-    headers = {"MCP-Protocol-Version": revision, "Mcp-Method": body["method"]}
+    headers = {"Mcp-Protocol-Version": revision, "Mcp-Method": body["method"]}
     named = _NAMED.get(body["method"])
     if named is not None and named in params:
         headers["Mcp-Name"] = params[named]
@@ -494,7 +494,7 @@ class Talk:
         self.result = result
         self.headers = {**headers, "Mcp-Session-Id": id}
         if revision >= "2025-06-18":
-            self.headers["MCP-Protocol-Version"] = revision
+            self.headers["Mcp-Protocol-Version"] = revision
 
     async def post(self, body: Any, *, wire: Wire | None = None, **headers: Any) -> Answer:
         return await self.site.post(wire or self.wire, body, {**self.headers, **_spelled(headers)})

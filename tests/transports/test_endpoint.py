@@ -63,7 +63,7 @@ async def test_the_era_is_that_of_the_header_or_of_the_envelope(
         body: dict[str, Any] = message("tools/list", {})
         if envelope is not None:
             body["params"] = {"_meta": {VERSION: envelope, CAPABILITIES: {}}}
-        answer = await site.post(wire, body, {"MCP-Protocol-Version": header, "Mcp-Method": "tools/list"})
+        answer = await site.post(wire, body, {"Mcp-Protocol-Version": header, "Mcp-Method": "tools/list"})
         found = await answer.json()
         assert answer.status == status, found
         assert found.get("error", {}).get("code") == code
@@ -149,16 +149,16 @@ async def test_of_several_faults_the_first_in_order_is_told() -> None:
         alien = {"_meta": {**meta, VERSION: "2099-01-01"}}
         assert await refused(site, message("nope", alien), wrong) == (400, -32020)
         # The revision is not served; the method is unknown.
-        agreed = {"MCP-Protocol-Version": "2099-01-01", "Mcp-Method": "nope"}
+        agreed = {"Mcp-Protocol-Version": "2099-01-01", "Mcp-Method": "nope"}
         assert await refused(site, message("nope", alien), agreed) == (400, -32022)
         # The method is unknown, and so are its parameters.
-        unknown = {"MCP-Protocol-Version": MODERN, "Mcp-Method": "nope"}
+        unknown = {"Mcp-Protocol-Version": MODERN, "Mcp-Method": "nope"}
         assert await refused(site, message("nope", {"_meta": meta, "name": 5}), unknown) == (404, -32601)
         # A method of the other era.
-        other = {"MCP-Protocol-Version": MODERN, "Mcp-Method": "logging/setLevel"}
+        other = {"Mcp-Protocol-Version": MODERN, "Mcp-Method": "logging/setLevel"}
         assert await refused(site, message("logging/setLevel", {"_meta": meta}), other) == (404, -32601)
         # The parameters are wrong, and the headers of arguments too.
-        method = {"MCP-Protocol-Version": MODERN, "Mcp-Method": "tools/call"}
+        method = {"Mcp-Protocol-Version": MODERN, "Mcp-Method": "tools/call"}
         assert await refused(site, changed(good, name=5), method) == (400, -32602)
         # The headers of arguments are missing.
         assert await refused(site, good, headers) == (400, -32020)

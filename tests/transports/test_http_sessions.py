@@ -111,12 +111,13 @@ async def test_delete_ends_the_session_with_what_runs_in_it() -> None:
         # Both streams end in an orderly way.
         assert all("result" not in found for found in await running.messages())
         assert await stream.messages() == []
-        for answer in (
-            await talk.post(call("add", {"a": 1, "b": 2})),
-            await talk.get(talk.wire),
-            await talk.delete(),
-            await talk.post(message("notifications/initialized", id=None)),
+        for again in (
+            lambda: talk.post(call("add", {"a": 1, "b": 2})),
+            lambda: talk.get(talk.wire),
+            lambda: talk.delete(),
+            lambda: talk.post(message("notifications/initialized", id=None)),
         ):
+            answer = await again()
             assert answer.status == 404
             await answer.body()
         await until(lambda: site.server.statistics().sessions == 0)

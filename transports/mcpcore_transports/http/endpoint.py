@@ -41,7 +41,7 @@ __all__ = ("Endpoint",)
 
 _ENVELOPE_KEY = META_PROTOCOL_VERSION.encode()
 
-logger = logging.getLogger("mcpcore.http")
+logger: logging.Logger = logging.getLogger("mcpcore.http")
 
 
 class Endpoint:

@@ -33,7 +33,7 @@ SWEEP_SECONDS = 10.0
 KEPT_STREAMS = 256
 """Answered streams of one session that can still be replayed; the oldest are forgotten first."""
 
-logger = logging.getLogger("mcpcore.http")
+logger: logging.Logger = logging.getLogger("mcpcore.http")
 
 
 class HttpSession(Channel):
