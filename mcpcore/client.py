@@ -67,8 +67,9 @@ CALL_SECONDS = 120.0
 """How long a server may take to answer a request, unless the call says otherwise. Tools that fetch and build take
 a minute; one that takes longer should be given its own timeout by whoever knows it."""
 
-MAX_IN_FLIGHT = 100
-"""Requests that one client has outstanding; further calls wait for a place. As many as a server runs by default."""
+MAX_IN_FLIGHT = 200
+"""Requests that one client has outstanding; further calls wait for a place. Fewer than a server runs for one client
+by default (`mcpcore.session.MAX_RUNNING`), so that calls wait here, where they cost nobody anything."""
 
 MAX_PAGES = 1000
 """Pages of one list that are fetched: a server that never stops handing out cursors ends here."""

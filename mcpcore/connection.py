@@ -92,7 +92,7 @@ class Connection:
         self._answering = answering
         self._modern, self._legacy, self._offered = _eras(era)
         self._client_info = client_info
-        self._log_level = log_level
+        self._log_level: LoggingLevel | None = log_level
         self._probe_timeout = probe_timeout
         self._connect_timeout = connect_timeout
         self._closing = anyio.Event()

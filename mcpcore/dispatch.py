@@ -21,7 +21,7 @@ from mcpcore.context import Context
 from mcpcore.eras import Terms, era_of
 from mcpcore.eras.handshake import Handshake
 from mcpcore.eras.rounds import Rounds, arguments_digest
-from mcpcore.eras.stateless import missing_capability, require_envelope, terms_of
+from mcpcore.eras.stateless import allowed_error, missing_capability, require_envelope, terms_of
 from mcpcore.errors import (
     CODE_INVALID_PARAMS,
     CODE_METHOD_NOT_FOUND,
@@ -29,6 +29,7 @@ from mcpcore.errors import (
     LocalProtocolError,
     MissingCapability,
     RemoteProtocolError,
+    RequestError,
     ResourceNotFound,
 )
 from mcpcore.jsonrpc import Notification
@@ -125,7 +126,8 @@ class Dispatch(Role):
         return method == "subscriptions/listen"
 
     def opens(self, method: str) -> bool:
-        return method == "initialize"
+        # A ping asks whether anybody is there, so it does not queue behind what runs.
+        return method in ("initialize", "ping")
 
     async def answer(self, call: Call) -> Any:
         spec = REQUESTS.get(call.method)
@@ -251,6 +253,8 @@ class Dispatch(Role):
             raise
         except MissingCapability as error:
             raise missing_capability(error) if modern else InvalidParams(str(error)) from None
+        except RequestError as error:
+            raise allowed_error(error) if modern else error from None
         if isinstance(result, dict):
             result = {"resultType": "complete", **result} if modern else result
         schema = self._host.output_schema(params) if call.method == "tools/call" else None

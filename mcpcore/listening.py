@@ -13,7 +13,7 @@ from mcpcore.changes import LIST_CHANGED, RESOURCE_UPDATED
 from mcpcore.channel import Inbox
 from mcpcore.connection import Connection
 from mcpcore.errors import ConnectionLost, DeadlineExceeded, MissingCapability, PeerError, RemoteProtocolError
-from mcpcore.jsonrpc import ErrorResponse, Notification, Response
+from mcpcore.jsonrpc import ErrorResponse, Message, Notification, Response
 from mcpcore.methods import NOTIFICATIONS
 from mcpcore.revisions import Era
 from mcpcore.types import (
@@ -180,9 +180,10 @@ class Listening:
         params = SubscriptionsListenRequestParams(notifications=wanted, meta=connection.agreement.meta)
         inbox = await session.open("subscriptions/listen", params, id=session.next_id())
         try:
-            with anyio.move_on_after(timeout) as scope:
+            message: Message | None = None
+            with anyio.move_on_after(timeout):
                 message = (await inbox.receive()).message
-            if scope.cancelled_caught:
+            if message is None:
                 raise DeadlineExceeded(f"subscriptions/listen was not acknowledged within {timeout:g} s")
             if isinstance(message, ErrorResponse):
                 raise PeerError(message.error.code, message.error.message)

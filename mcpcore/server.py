@@ -109,11 +109,11 @@ class Server:
             name=name, version=version, title=title, description=description, icons=icons, website_url=website_url
         )
         self.instructions = instructions
-        self.backend = backend
+        self.backend: Literal["asyncio", "trio"] | None = backend
         self.eras: frozenset[Era] = frozenset(eras)
         if not self.eras:
             raise LocalProtocolError("a server that speaks no era answers nobody: give at least one in eras=")
-        self.log_level = log_level
+        self.log_level: LoggingLevel = log_level
         """The least severe level sent to a handshake session that has not chosen one."""
         self.limits: Limits = limits or Limits()
         self.ask_timeout = ask_timeout

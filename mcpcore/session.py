@@ -48,8 +48,9 @@ GRACE_SECONDS = 5.0
 """How long accepted work may go on when its client is done or the server is told to stop. Hosts and supervisors
 commonly kill a few seconds after that."""
 
-MAX_RUNNING = 100
-"""Requests of one peer that run at the same time."""
+MAX_RUNNING = 256
+"""Requests of one peer that run at the same time. Well above the worker threads of a server: as many calls as
+anybody is likely to have blocked in threads, or waiting for one, still leave room for those that need none."""
 
 MAX_WAITING = 1000
 """Requests of one peer that wait for a place; the next one is refused with `CODE_SERVER_BUSY`. The queue holds
@@ -437,7 +438,7 @@ class Session:
                     # What msgspec raises for a value that JSON has no form for.
                     logger.exception("the result of %s (id %r) cannot be encoded", request.method, request.id)
                     await reply.send(Envelope(_internal_error(request.id)))
-                self._answered += 1
+                self._answered += not reply.closed
             except ConnectionLost:
                 logger.debug("the connection was lost before %s (id %r) was answered", request.method, request.id)
             finally:

@@ -30,6 +30,7 @@ class MirrorsArguments(Protocol):
 
     def headers_for(self, tool: Tool, arguments: Mapping[str, Any]) -> Mapping[str, str]:
         """What goes along with a call, as `Origin.headers`."""
+        ...
 
 
 @runtime_checkable
@@ -41,6 +42,7 @@ class Transport(Protocol):
 
         Entered and left by one task. Raises `ConnectFailed` when it never came up.
         """
+        ...
 
 
 def server_transport(name: str) -> Callable[..., Awaitable[None]]:

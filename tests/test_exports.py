@@ -7,7 +7,7 @@ import typing
 import pytest
 
 import mcpcore
-from tests.test_layers import MODULES, tree_of
+from test_layers import MODULES, tree_of
 
 UNLISTED = frozenset(("logger",))
 """Names that every module may have for itself."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import anyio
 import pytest
+from cli.program import LIMIT_SECONDS, PYTHONPATH, environment, program
 
 from mcpcore import Client
 from mcpcore.transport import client_transport
-from tests.cli.program import LIMIT_SECONDS, PYTHONPATH, environment, program
 
 BACKENDS_AND_HTTP = {"asyncio", "trio", "h11", "hypercorn"}
 SERVER_SIDE = {"mcpcore.server", "mcpcore.dispatch", "mcpcore.catalogue", "mcpcore.context", "mcpcore.serving"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_layers import MODULES, tree_of
+from test_layers import MODULES, tree_of
 
 TESTS = Path(__file__).parent
 

@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from tests.cli.program import LIMIT_SECONDS, environment
+from cli.program import LIMIT_SECONDS, environment
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

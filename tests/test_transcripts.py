@@ -1,5 +1,5 @@
 """Every transcript in tests/transcripts, frame by frame: in memory under each of its revisions, and against a real
-process under the newest of them. Both on both backends; the formats are described in `tests.transcripts.replay`."""
+process under the newest of them. Both on both backends; the formats are described in `transcripts.replay`."""
 
 import math
 import os
@@ -13,15 +13,15 @@ import anyio
 import pytest
 from anyio.abc import Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from transcripts.fixture_server import SERVERS
+from transcripts.replay import TRANSCRIPTS, Mismatch, Player, Transcript, Wire, matches, read
 
 from mcpcore.groups import sole_error
 from mcpcore.jsonrpc import Oversize
 from mcpcore.multiplex import Multiplexer, Pipe
 from mcpcore.revisions import REVISIONS, Era, Revision
 from mcpcore_transports.framing.lines import LineDecoder, encode_lines
-from tests.transcripts import fixture_server
-from tests.transcripts.fixture_server import SERVERS
-from tests.transcripts.replay import TRANSCRIPTS, Mismatch, Player, Transcript, Wire, matches, read
+from transcripts import fixture_server
 
 pytestmark = pytest.mark.anyio
 

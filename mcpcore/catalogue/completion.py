@@ -51,7 +51,7 @@ class ServedCompletion:
             return returned
         if isinstance(returned, Completion):
             return CompleteResult(completion=returned)
-        values = list(returned or ())
+        values: list[str] = list(returned or ())
         more = len(values) > MAX_VALUES
         return CompleteResult(
             completion=Completion(values=values[:MAX_VALUES], total=len(values), has_more=more or None)

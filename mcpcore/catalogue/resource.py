@@ -158,7 +158,8 @@ class _Reading(msgspec.Struct, frozen=True):
     def result(self, uri: str, returned: Any) -> ReadResourceResult:
         if isinstance(returned, ReadResourceResult):
             return returned
-        items = returned if isinstance(returned, list) and returned and all(map(_is_contents, returned)) else [returned]
+        several = isinstance(returned, list) and returned and all(map(_is_contents, returned))
+        items: list[Any] = returned if several else [returned]
         contents = [item if _is_contents(item) else self._contents(uri, item) for item in items]
         return ReadResourceResult(contents=contents, ttl_ms=self.ttl_ms, cache_scope=self.cache_scope)
 

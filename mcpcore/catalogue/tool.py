@@ -26,7 +26,6 @@ from mcpcore.threads import ThreadLimiter
 from mcpcore.types import (
     AudioContent,
     CallToolResult,
-    ContentBlock,
     EmbeddedResource,
     Icon,
     ImageContent,
@@ -184,8 +183,8 @@ class ServedTool:
         if returned is None and self._output.schema is None:
             return CallToolResult(content=[])
         if _is_content(returned):
-            blocks: list[ContentBlock] = returned if isinstance(returned, list) else [returned]
-            return CallToolResult(content=blocks)
+            content: Any = returned
+            return CallToolResult(content=content if isinstance(content, list) else [content])
         structured = self._output.structured(returned)
         if structured is msgspec.UNSET:
             built = msgspec.to_builtins(returned, str_keys=True)

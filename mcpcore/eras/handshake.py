@@ -39,7 +39,7 @@ class Handshake:
     def __init__(self, log_level: LoggingLevel) -> None:
         self.state: State = State.NEW
         self._terms: Terms | None = None
-        self._log_level = log_level
+        self._log_level: LoggingLevel = log_level
 
     @property
     def terms(self) -> Terms:

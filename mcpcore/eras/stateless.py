@@ -7,9 +7,13 @@ import msgspec
 
 from mcpcore.eras import Terms
 from mcpcore.errors import (
+    CODE_HEADER_MISMATCH,
+    CODE_INTERNAL_ERROR,
     CODE_INVALID_PARAMS,
     CODE_MISSING_CAPABILITY,
+    CODE_RESOURCE_NOT_FOUND,
     CODE_UNSUPPORTED_REVISION,
+    CODE_URL_ELICITATION_REQUIRED,
     MissingCapability,
     RemoteProtocolError,
     RequestError,
@@ -25,7 +29,9 @@ from mcpcore.types import (
     Implementation,
 )
 
-__all__ = ("missing_capability", "require_envelope", "terms_of", "unsupported_revision")
+__all__ = ("allowed_error", "missing_capability", "require_envelope", "terms_of", "unsupported_revision")
+
+_DEFINED = frozenset((CODE_HEADER_MISMATCH, CODE_MISSING_CAPABILITY, CODE_UNSUPPORTED_REVISION))
 
 
 def require_envelope(meta: Mapping[str, Any] | None) -> Mapping[str, Any]:
@@ -65,6 +71,13 @@ def unsupported_revision(requested: str, served: Iterable[Revision]) -> RemotePr
         code=CODE_UNSUPPORTED_REVISION,
         data={"supported": names, "requested": requested},
     )
+
+
+def allowed_error(error: RequestError) -> RequestError:
+    """An error as a handler may send it: with another code if its own is retired, or reserved for the protocol."""
+    retired = error.code in (CODE_RESOURCE_NOT_FOUND, CODE_URL_ELICITATION_REQUIRED)
+    reserved = error.code in range(-32099, -32019) and error.code not in _DEFINED
+    return RequestError(CODE_INTERNAL_ERROR, error.message, error.data) if retired or reserved else error
 
 
 def missing_capability(error: MissingCapability) -> RequestError:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.cli.program import LIMIT_SECONDS, environment, program, start, stdio_target
+from cli.program import LIMIT_SECONDS, environment, program, start, stdio_target
 
 WAITING = """
 import sys

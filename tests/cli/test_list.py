@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.cli.program import stdio_target
+from cli.program import stdio_target
 
 TEXT = """\
 demo 1.2 (MCP 2026-07-28)

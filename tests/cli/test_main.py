@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli.program import LIMIT_SECONDS, environment, program
 
 from mcpcore.cli.main import main
 from mcpcore.server import GRACE_SECONDS
-from tests.cli.program import LIMIT_SECONDS, environment, program
 
 
 def ended(*words: str, **options: Any) -> "subprocess.CompletedProcess[str]":

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cli.program import PYTHONPATH, program
 
 from mcpcore.cli.target import target_of
 from mcpcore.cli.usage import WrongUsage
-from tests.cli.program import PYTHONPATH, program
 
 
 def test_a_command_is_quoted_as_in_a_shell() -> None:

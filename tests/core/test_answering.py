@@ -6,6 +6,7 @@ from typing import Any
 
 import anyio
 import pytest
+from core.scripted import Frame, Peer, Scripted, handshake, stateless
 
 from mcpcore import (
     Client,
@@ -22,7 +23,6 @@ from mcpcore.client import MAX_ROUNDS, ROUND_PAUSE_SECONDS
 from mcpcore.errors import CODE_INVALID_PARAMS, CODE_METHOD_NOT_FOUND, CODE_MISSING_CAPABILITY
 from mcpcore.jsonrpc import ErrorResponse, Response
 from mcpcore.types import CreateMessageResult, ElicitResult, Root, TextContent
-from tests.core.scripted import Frame, Peer, Scripted, handshake, stateless
 
 pytestmark = pytest.mark.anyio
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import anyio
 import pytest
+from core.wire import PATIENCE, Frame, Peer, wired
 
 from mcpcore import Client, Context, DeadlineExceeded, Server, ToolError
 from mcpcore.errors import PeerError
@@ -19,7 +20,6 @@ from mcpcore.types import (
     Tool,
     ToolChoice,
 )
-from tests.core.wire import PATIENCE, Frame, Peer, wired
 
 pytestmark = pytest.mark.anyio
 

@@ -4,10 +4,10 @@ from base64 import urlsafe_b64encode
 from typing import Any
 
 import pytest
+from core.wire import Frame, Peer, wired
 
 from mcpcore import Client, LocalProtocolError, Server
 from mcpcore.revisions import REVISIONS, Revision
-from tests.core.wire import Frame, Peer, wired
 
 pytestmark = pytest.mark.anyio
 

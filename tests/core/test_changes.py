@@ -4,13 +4,13 @@ from typing import Any
 
 import anyio
 import pytest
+from core.wire import PATIENCE, Frame, Peer, settle, wired
 
 from mcpcore import Client, Limits, MissingCapability, Server, watching
 from mcpcore.changes import LIST_CHANGED, RESOURCE_UPDATED, Change, Publisher, Subscriber
 from mcpcore.errors import CODE_SERVER_BUSY
 from mcpcore.listening import Changed
 from mcpcore.revisions import REVISIONS, Era, Revision
-from tests.core.wire import PATIENCE, Frame, Peer, settle, wired
 
 pytestmark = pytest.mark.anyio
 

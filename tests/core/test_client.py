@@ -4,6 +4,7 @@ from typing import Any
 
 import anyio
 import pytest
+from core.scripted import Frame, Peer, Scripted, discovered, handshake, stateless
 
 from mcpcore import (
     Client,
@@ -18,9 +19,9 @@ from mcpcore import (
     RequestError,
     Server,
 )
-from mcpcore.client import MAX_PAGES
+from mcpcore.client import MAX_IN_FLIGHT, MAX_PAGES
+from mcpcore.session import MAX_RUNNING
 from mcpcore.types import LoggingMessageNotificationParams
-from tests.core.scripted import Frame, Peer, Scripted, discovered, handshake, stateless
 
 pytestmark = pytest.mark.anyio
 
@@ -437,7 +438,7 @@ async def test_a_list_without_end_ends() -> None:
 
 @both_eras
 async def test_five_thousand_calls_of_one_client_stay_below_the_servers_limit(era: str) -> None:
-    server = Server("busy", limits=Limits(max_running=100, max_waiting=1))
+    server = Server("busy", limits=Limits(max_running=MAX_IN_FLIGHT, max_waiting=1))
     most = 0
 
     @server.tool(inline=True)
@@ -457,7 +458,7 @@ async def test_five_thousand_calls_of_one_client_stay_below_the_servers_limit(er
             for number in range(5000):
                 tasks.start_soon(call, client, number)
     assert answers == {number: {"result": number} for number in range(5000)}
-    assert 1 < most <= 100
+    assert 1 < most <= MAX_IN_FLIGHT <= MAX_RUNNING
 
 
 async def test_a_call_that_waits_for_a_place_can_be_cancelled() -> None:

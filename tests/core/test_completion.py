@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
+from core.wire import Frame, wired
 
 from mcpcore import Client, Context, SchemaError, Server
 from mcpcore.errors import PeerError
 from mcpcore.revisions import REVISIONS, Revision
 from mcpcore.types import CompleteResult, Completion
-from tests.core.wire import Frame, wired
 
 pytestmark = pytest.mark.anyio
 

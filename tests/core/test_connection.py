@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 import pytest
+from core.scripted import INITIALIZED, Frame, Peer, Scripted, discovered, handshake, stateless
 
 from mcpcore import (
     Client,
@@ -25,7 +26,6 @@ from mcpcore.eras.negotiation import PROBE_SECONDS
 from mcpcore.jsonrpc import Notification, Request, Response
 from mcpcore.revisions import LATEST_HANDSHAKE, Era, Revision
 from mcpcore.types import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION
-from tests.core.scripted import INITIALIZED, Frame, Peer, Scripted, discovered, handshake, stateless
 
 pytestmark = pytest.mark.anyio
 
@@ -427,6 +427,7 @@ async def test_a_cancelled_owner_closes_the_connection() -> None:
 async def test_a_client_may_send_its_first_calls_behind_initialize_without_waiting() -> None:
     """As `server < file` does. Tasks start in any order on trio, so it is tried until luck is no explanation."""
     server = Server("x")
+    server.tool(name="one")(lambda: 1)
     params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}}
     for _ in range(20):
         ours, theirs = memory_pair()

@@ -7,12 +7,12 @@ from typing import Any
 
 import anyio
 import pytest
+from core.wire import PATIENCE, Frame, Peer, settle, wired
 
 from mcpcore import Client, Context, Server
 from mcpcore.channel import INBOX_MESSAGES
 from mcpcore.revisions import REVISIONS, Era, Revision
 from mcpcore.types import LOGGING_LEVELS
-from tests.core.wire import PATIENCE, Frame, Peer, settle, wired
 
 pytestmark = pytest.mark.anyio
 

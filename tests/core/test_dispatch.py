@@ -4,6 +4,7 @@ from typing import Any
 
 import anyio
 import pytest
+from core.wire import PATIENCE, Frame, settle, wired
 
 from mcpcore import Client, Context, InvalidParams, RequestError, Server
 from mcpcore.dispatch import MAX_NOTICES, ExtensionParams
@@ -18,7 +19,6 @@ from mcpcore.types import (
     TextContent,
     Tool,
 )
-from tests.core.wire import PATIENCE, Frame, settle, wired
 
 pytestmark = pytest.mark.anyio
 

@@ -6,13 +6,13 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
+from core.wire import PATIENCE, Frame, modern_meta, settle, wired
 
 from mcpcore import Client, Context, Limits, Server
 from mcpcore.errors import CODE_SERVER_BUSY
 from mcpcore.jsonrpc import Oversize
 from mcpcore.revisions import REVISIONS, Era, Revision
 from mcpcore.types import CallToolResult
-from tests.core.wire import PATIENCE, Frame, modern_meta, settle, wired
 
 pytestmark = pytest.mark.anyio
 

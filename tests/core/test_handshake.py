@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
+from core.wire import Frame, modern_meta, wired
 
 from mcpcore import Client, ConnectFailed, Context, Era, LocalProtocolError, Server
 from mcpcore.eras.handshake import Handshake, State, answered_revision
 from mcpcore.errors import RemoteProtocolError
 from mcpcore.revisions import HANDSHAKE_REVISIONS, REVISIONS, Revision
 from mcpcore.types import ClientCapabilities, Implementation, InitializeRequestParams
-from tests.core.wire import Frame, modern_meta, wired
 
 pytestmark = pytest.mark.anyio
 

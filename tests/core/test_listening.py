@@ -4,11 +4,11 @@ from typing import Any
 
 import anyio
 import pytest
+from core.scripted import Frame, Peer, Scripted, discovered, handshake, stateless
 
 from mcpcore import Client, ConnectionLost, DeadlineExceeded, PeerError, RequestError
 from mcpcore.jsonrpc import Notification
 from mcpcore.listening import Changed, Listener, changed_by
-from tests.core.scripted import Frame, Peer, Scripted, discovered, handshake, stateless
 
 pytestmark = pytest.mark.anyio
 

@@ -7,13 +7,13 @@ import anyio
 import anyio.lowlevel
 import msgspec
 import pytest
+from core.raw_peer import progress, receive_until_end, received, wired
 
 from mcpcore.channel import Envelope, Inbox, Origin
 from mcpcore.errors import CODE_INVALID_REQUEST, CODE_PARSE_ERROR, LocalProtocolError
 from mcpcore.jsonrpc import Malformed, Notification, Oversize, Request, Response, error_response
 from mcpcore.testing import inject
 from mcpcore.types import META_SUBSCRIPTION_ID
-from tests.core.raw_peer import progress, receive_until_end, received, wired
 
 pytestmark = pytest.mark.anyio
 

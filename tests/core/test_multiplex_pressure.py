@@ -7,13 +7,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 import pytest
-
-from mcpcore.channel import INBOX_MESSAGES, Envelope, Inbox
-from mcpcore.errors import ConnectionLost
-from mcpcore.jsonrpc import Notification, Request, Response
-from mcpcore.multiplex import FLUSH_SECONDS, STALL_SECONDS, Multiplexer
-from mcpcore.testing import MemoryPipe, drop_after, memory_pipes
-from tests.core.raw_peer import (
+from core.raw_peer import (
     FAR_SECONDS,
     PATIENCE_SECONDS,
     RawPeer,
@@ -24,6 +18,12 @@ from tests.core.raw_peer import (
     received,
     wired,
 )
+
+from mcpcore.channel import INBOX_MESSAGES, Envelope, Inbox
+from mcpcore.errors import ConnectionLost
+from mcpcore.jsonrpc import Notification, Request, Response
+from mcpcore.multiplex import FLUSH_SECONDS, STALL_SECONDS, Multiplexer
+from mcpcore.testing import MemoryPipe, drop_after, memory_pipes
 
 pytestmark = pytest.mark.anyio
 

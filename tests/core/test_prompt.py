@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from core.wire import Frame, wired
 
 from mcpcore import Client, Context, LocalProtocolError, SchemaError, Server
 from mcpcore.revisions import REVISIONS, Revision
@@ -16,7 +17,6 @@ from mcpcore.types import (
     TextContent,
     TextResourceContents,
 )
-from tests.core.wire import Frame, wired
 
 pytestmark = pytest.mark.anyio
 

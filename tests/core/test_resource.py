@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
+from core.wire import Frame, wired
 
 from mcpcore import Client, Context, InvalidParams, LocalProtocolError, ResourceNotFound, SchemaError, Server
 from mcpcore.errors import PeerError
 from mcpcore.revisions import REVISIONS, Revision
 from mcpcore.types import Annotations, BlobResourceContents, Icon, ReadResourceResult, TextResourceContents
-from tests.core.wire import Frame, wired
 
 pytestmark = pytest.mark.anyio
 

@@ -6,13 +6,13 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
+from core.wire import Frame, Peer, settle, wired
 
 from mcpcore import Client, Context, Server
 from mcpcore.eras.rounds import MAX_ROUNDS, Rounds, RoundState, arguments_digest
 from mcpcore.errors import InvalidParams, LocalProtocolError
 from mcpcore.revisions import REVISIONS, Revision
 from mcpcore.sealing import StateSealer
-from tests.core.wire import Frame, Peer, settle, wired
 
 pytestmark = pytest.mark.anyio
 

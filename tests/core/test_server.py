@@ -5,13 +5,13 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
+from core.wire import PATIENCE, settle, wired
 
 from mcpcore import Client, ConnectionLost, Context, LocalProtocolError, Server
 from mcpcore.channel import memory_pair
 from mcpcore.errors import CODE_SERVER_BUSY, PeerError
 from mcpcore.groups import sole_error
 from mcpcore.revisions import REVISIONS, Revision
-from tests.core.wire import PATIENCE, settle, wired
 
 pytestmark = pytest.mark.anyio
 

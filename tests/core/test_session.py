@@ -7,6 +7,7 @@ from typing import Any
 import anyio
 import pytest
 from anyio.abc import TaskGroup
+from core.wire import PATIENCE, settle
 
 from mcpcore.channel import Envelope, Inbox, MemoryChannel, Origin, memory_pair
 from mcpcore.errors import (
@@ -21,7 +22,6 @@ from mcpcore.errors import (
 from mcpcore.groups import sole_error
 from mcpcore.jsonrpc import ABSENT, ErrorResponse, Malformed, Message, Notification, Request, Response, error_response
 from mcpcore.session import Call, Limits, Role, Session
-from tests.core.wire import PATIENCE, settle
 
 pytestmark = pytest.mark.anyio
 

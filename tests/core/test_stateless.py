@@ -3,10 +3,11 @@
 from typing import Any
 
 import pytest
+from core.wire import Frame, modern_meta, wired
 
 from mcpcore import Context, Server
-from mcpcore.eras.stateless import require_envelope, terms_of
-from mcpcore.errors import RemoteProtocolError
+from mcpcore.eras.stateless import allowed_error, require_envelope, terms_of
+from mcpcore.errors import RemoteProtocolError, RequestError
 from mcpcore.revisions import REVISIONS, Era
 from mcpcore.types import (
     META_CLIENT_CAPABILITIES as CAPABILITIES,
@@ -23,7 +24,6 @@ from mcpcore.types import (
 from mcpcore.types import (
     META_SERVER_INFO,
 )
-from tests.core.wire import Frame, modern_meta, wired
 
 pytestmark = pytest.mark.anyio
 
@@ -232,3 +232,15 @@ def test_terms() -> None:
         with pytest.raises(RemoteProtocolError, match="must have"):
             require_envelope(meta)
     assert require_envelope(GOOD) is GOOD
+
+
+@pytest.mark.parametrize("code", [-32002, -32042, -32023, -32099])
+def test_a_handler_cannot_send_retired_or_reserved_codes(code: int) -> None:
+    sent = allowed_error(RequestError(code, "why", {"detail": 1}))
+    assert (sent.code, sent.message, sent.data) == (-32603, "why", {"detail": 1})
+
+
+@pytest.mark.parametrize("code", [-32602, -32020, -32021, -32022, -1, 1234, -32100])
+def test_a_handler_may_send_any_other_code(code: int) -> None:
+    error = RequestError(code, "why")
+    assert allowed_error(error) is error

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from core.scripted import Frame, Peer, Scripted, stateless
 
 from mcpcore import Client, LocalProtocolError, RemoteProtocolError, Server
 from mcpcore.validation import validator_of
-from tests.core.scripted import Frame, Peer, Scripted, stateless
 
 OBJECT: Frame = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 

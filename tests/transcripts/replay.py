@@ -30,10 +30,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from core.schemas import definitions, message_definition, validate
+
 from mcpcore.methods import MULTI_ROUND, REQUESTS
 from mcpcore.revisions import HANDSHAKE_REVISIONS, LATEST, LATEST_HANDSHAKE, REVISIONS, Era, Revision
 from mcpcore.types import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION, META_SERVER_INFO
-from tests.core.schemas import definitions, message_definition, validate
 
 __all__ = ("TRANSCRIPTS", "Mismatch", "Player", "Step", "Transcript", "Wire", "matches", "read", "transcripts")
 

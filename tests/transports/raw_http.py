@@ -437,6 +437,10 @@ class Site:
     def url(self) -> str:
         return f"http://{self.host}{self.path}"
 
+    async def wire(self) -> Wire:
+        """A connection that the test closes."""
+        return Wire(await anyio.connect_tcp(*self.address), self.host)
+
     @asynccontextmanager
     async def connect(self, *, receive_buffer: int | None = None) -> AsyncIterator[Wire]:
         """A connection; with a small receive buffer, one whose server notices soon that nobody reads."""

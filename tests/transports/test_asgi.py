@@ -1,8 +1,9 @@
 """The ASGI adapter: driven directly, mounted in Starlette, and under real servers with real sockets."""
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, cast
 
 import anyio
@@ -427,16 +428,13 @@ async def test_unknown_scopes_are_refused() -> None:
 
 # -- under real servers ----------------------------------------------------------------------------------------------
 
-Run = Callable[[Any, socket.socket, anyio.Event], Awaitable[None]]
+Run = Callable[[Any, socket.socket, anyio.Event], Coroutine[Any, Any, None]]
 
 
-async def run_hypercorn(app: Any, listening: socket.socket, stop: anyio.Event) -> None:
-    import sniffio
-
+async def run_hypercorn(serve: Any, app: Any, listening: socket.socket, stop: anyio.Event) -> None:
     config = hypercorn.config.Config()
     config.bind = [f"fd://{listening.detach()}"]
     config.graceful_timeout = 0.2
-    serve = hypercorn.trio.serve if sniffio.current_async_library() == "trio" else hypercorn.asyncio.serve
     await serve(app, config, shutdown_trigger=stop.wait)
 
 
@@ -449,8 +447,8 @@ async def run_uvicorn(app: Any, listening: socket.socket, stop: anyio.Event) -> 
 
 
 SERVERS = [
-    pytest.param("asyncio", run_hypercorn, id="hypercorn-asyncio"),
-    pytest.param("trio", run_hypercorn, id="hypercorn-trio"),
+    pytest.param("asyncio", partial(run_hypercorn, hypercorn.asyncio.serve), id="hypercorn-asyncio"),
+    pytest.param("trio", partial(run_hypercorn, hypercorn.trio.serve), id="hypercorn-trio"),
     pytest.param("asyncio", run_uvicorn, id="uvicorn"),
 ]
 under_servers = pytest.mark.parametrize(("anyio_backend", "run"), SERVERS)

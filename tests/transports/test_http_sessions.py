@@ -5,7 +5,7 @@ from typing import Any
 
 import anyio
 import pytest
-from transports.raw_http import Answer, Site, Wire, call, initialize, message, serving, until
+from transports.raw_http import Answer, call, initialize, message, serving, until
 
 from mcpcore_transports.web.exchange import WebRequest
 
@@ -345,7 +345,7 @@ async def test_leaving_is_no_cancellation_in_this_era() -> None:
     async with serving() as site, site.talk() as talk:
         for reset in (False, True):
             site.offer.began = type(site.offer.began)()
-            wire = await _connected(site)
+            wire = await site.wire()
             await talk.send(call("wait", {"steps": 1}, token=1), wire=wire)
             await wire.answer()
             await site.offer.began.wait()
@@ -356,10 +356,6 @@ async def test_leaving_is_no_cancellation_in_this_era() -> None:
         await until(lambda: site.server.statistics().running == 0)
         [session] = site.server.session_statistics()
         assert (session.cancelled, session.answered) == (0, 4)
-
-
-async def _connected(site: Site) -> Wire:
-    return Wire(await anyio.connect_tcp(*site.address), site.host)
 
 
 # -- the stream that belongs to no request ---------------------------------------------------------------------------
@@ -420,7 +416,7 @@ async def test_a_client_that_leaves_again_and_again_leaves_nothing_in_its_sessio
         chosen = random.Random(1)
         for turn in range(60):
             site.offer.began = type(site.offer.began)()
-            wire = await _connected(site)
+            wire = await site.wire()
             body = chosen.choice([call("wait", id=turn), call("wait", {"steps": 1}, id=turn, token=turn)])
             await talk.send(body, wire=wire)
             await site.offer.began.wait()

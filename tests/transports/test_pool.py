@@ -73,6 +73,26 @@ async def test_a_response_that_is_left_unread_keeps_its_connection_if_it_is_all_
         assert server.connections == connections
 
 
+async def test_the_end_of_a_body_that_has_arrived_meanwhile_keeps_the_connection() -> None:
+    """As when a stream of events ends with the one that was waited for."""
+    seen = anyio.Event()
+    ended = anyio.Event()
+
+    async def script(caller: Caller) -> None:
+        while await caller.request():
+            await caller.send(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nevent\r\n")
+            await seen.wait()
+            await caller.send(b"0\r\n\r\n")
+            ended.set()
+
+    async with serving(script) as server, HttpClient(trust_env=False) as client:
+        async with client.request("GET", server.url) as response:
+            assert await response.receive() == b"event"
+            seen.set()
+            await ended.wait()
+        assert "0 in use, 1 idle" in repr(client)
+
+
 async def _hold(client: HttpClient, url: str, count: int) -> None:
     """Have `count` connections idle; the last one to be opened is the last one to be given back."""
     if count:
