@@ -199,7 +199,7 @@ async def test_a_subscription_is_acknowledged_and_filtered() -> None:
         site.server.stop(1)
         [last] = await answer.messages()
         assert last["id"] == "sub"
-        assert last["result"]["_meta"] == {SUBSCRIPTION: "sub"}
+        assert last["result"]["_meta"][SUBSCRIPTION] == "sub"
         [last] = await second.messages()
         assert last["id"] == 5
 
@@ -223,9 +223,8 @@ async def test_a_subscription_that_is_not_read_costs_nothing_and_holds_nobody_up
         for _ in range(30):
             for uri in uris:
                 await site.server.notify_resource_updated(uri)
-            assert (await site.modern(wire, call("add", {"a": 1, "b": 2}))).status == 200
-            await wire.until(b"}")
-            wire.held = b""
+            answer = await site.modern(wire, call("add", {"a": 1, "b": 2}))
+            assert (await answer.json())["result"]["structuredContent"] == {"result": 3}
 
 
 # -- headers that mirror the body ------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from transports.scripted_server import Caller, Script, ok, serving
 
 from mcpcore.errors import ConnectFailed, ConnectionLost
 from mcpcore_transports.web import request as request_module
-from mcpcore_transports.web.client import ClientLimits, HttpClient
-from mcpcore_transports.web.client_limits import CROSSING_SECONDS
+from mcpcore_transports.web.client import HttpClient
+from mcpcore_transports.web.client_limits import CROSSING_SECONDS, ClientLimits
 
 pytestmark = pytest.mark.anyio
 

@@ -7,11 +7,11 @@ GET. A server that knows only HTTP+SSE is spoken to as a pipe.
 
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import anyio
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.channel import Channel, Envelope, Inbox, Origin, ReplyChannel
 from mcpcore.errors import CODE_METHOD_NOT_FOUND, ConnectFailed, ConnectionLost, RemoteProtocolError
@@ -83,8 +83,8 @@ class HttpTransport:
         client = HttpClient() if self._client is None else self._client
         try:
             with sole_error():
-                async with anyio.create_task_group() as tasks, AsyncExitStack() as stack:
-                    channel = HttpChannel(self._url, client, self._headers, self._auth, tasks, stack)
+                async with anyio.create_task_group() as tasks:
+                    channel = HttpChannel(self._url, client, self._headers, self._auth, tasks)
                     try:
                         yield channel
                     finally:
@@ -118,14 +118,12 @@ class HttpChannel(Channel):
         headers: Sequence[tuple[str, str]],
         auth: Any,
         tasks: TaskGroup,
-        stack: AsyncExitStack,
     ) -> None:
         self._url = url
         self._client = client
         self._fixed = headers
         self._auth = auth
         self._tasks = tasks
-        self._stack = stack
         self._incoming = Inbox(limit=1024)
         self._session: str | None = None
         self._generation = 0
@@ -137,14 +135,14 @@ class HttpChannel(Channel):
         self._closed = False
 
     async def receive(self) -> Envelope:
-        if self._pipe is not None:
-            return await self._pipe.receive()
-        try:
-            return await self._incoming.receive()
-        except anyio.ClosedResourceError:
-            if self._pipe is not None:
-                return await self._pipe.receive()
-            raise anyio.EndOfStream from None
+        if self._pipe is None:
+            try:
+                return await self._incoming.receive()
+            except anyio.ClosedResourceError:
+                if not self._has_pipe():
+                    raise anyio.EndOfStream from None
+        assert self._pipe is not None
+        return await self._pipe.receive()
 
     async def send(self, envelope: Envelope) -> None:
         if self._pipe is not None:
@@ -396,12 +394,29 @@ class HttpChannel(Channel):
 
     # ------------------------------------------------------------------ HTTP+SSE
 
+    def _has_pipe(self) -> bool:
+        return self._pipe is not None
+
     async def _fall_back(self, envelope: Envelope) -> None:
         """Speak to a server of 2024-11-05 from here on."""
-        pipe = await self._stack.enter_async_context(open_stream(self._client, self._url, await self._headers()))
-        self._pipe = await self._stack.enter_async_context(Multiplexer(pipe, origin=Origin(transport="sse")))
+        self._pipe = await self._tasks.start(self._live_on_events)
         self._incoming.close()
         await self._pipe.send(envelope)
+
+    async def _live_on_events(self, *, task_status: TaskStatus[Multiplexer]) -> None:
+        """The task that owns the event stream, for as long as the connection lasts."""
+        reported = False
+        try:
+            with sole_error():
+                async with open_stream(self._client, self._url, await self._headers()) as pipe:
+                    async with Multiplexer(pipe, origin=Origin(transport="sse")) as channel:
+                        reported = True
+                        task_status.started(channel)
+                        await anyio.sleep_forever()
+        except ConnectionLost:
+            if not reported:
+                raise
+            return  # whoever reads or writes is told by the multiplexer
 
     # ------------------------------------------------------------------ headers
 

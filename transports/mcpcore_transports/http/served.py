@@ -18,6 +18,7 @@ class Served(Protocol):
 
     def running(self) -> AbstractAsyncContextManager[Any]:
         """Its lifespan."""
+        ...
 
     async def serve_channel(self, channel: Channel, *, grace: float) -> None:
         """Serve a session until its peer is done."""
@@ -31,3 +32,4 @@ class Served(Protocol):
     @property
     def on_stop(self) -> set[Callable[[float], None]]:
         """Called with the grace in seconds when `stop` is called."""
+        ...

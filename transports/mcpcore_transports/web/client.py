@@ -18,15 +18,14 @@ import anyio.lowlevel
 
 from mcpcore_transports.web.client_limits import ClientLimits
 from mcpcore_transports.web.dialing import Dialer
-from mcpcore_transports.web.exchange import BodyTooLarge, Headers
+from mcpcore_transports.web.exchange import Headers
 from mcpcore_transports.web.pool import Pool
 from mcpcore_transports.web.proxy import Proxies
 from mcpcore_transports.web.request import HttpRequest
 from mcpcore_transports.web.request_head import RequestHead, header_lines
-from mcpcore_transports.web.response import HttpResponse
 from mcpcore_transports.web.urls import parse_url
 
-__all__ = ("KNOWN_URLS", "BodyTooLarge", "ClientLimits", "HttpClient", "HttpRequest", "HttpResponse")
+__all__ = ("KNOWN_URLS", "HttpClient")
 
 KNOWN_URLS = 32
 """URLs whose request heads are kept. A client of MCP uses a handful; OAuth adds some that are used once."""
