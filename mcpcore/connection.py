@@ -208,12 +208,10 @@ class Connection:
 
     async def _discover(self, session: Session) -> Agreement | None:
         """The agreement with a modern server; None for one that needs a handshake."""
-        revision, tried = (
-            self._offered[0] if self._offered[0].era is Era.MODERN else MODERN_REVISIONS[-1],
-            set[Revision](),
-        )
+        revision = self._offered[0] if self._offered[0].era is Era.MODERN else MODERN_REVISIONS[-1]
+        tried: list[Revision] = []
         while True:
-            tried.add(revision)
+            tried.append(revision)
             meta = self._meta(revision)
             outcome: DiscoverResult | PeerError | None = None
             try:

@@ -120,14 +120,11 @@ class Dispatch(Role):
             self._watching.close()
 
     def is_first(self, method: str) -> bool:
-        return method == "initialize"
+        # A ping asks whether anybody is there, so it does not queue behind what runs.
+        return method in ("initialize", "ping")
 
     def is_stream(self, method: str) -> bool:
         return method == "subscriptions/listen"
-
-    def opens(self, method: str) -> bool:
-        # A ping asks whether anybody is there, so it does not queue behind what runs.
-        return method in ("initialize", "ping")
 
     async def answer(self, call: Call) -> Any:
         spec = REQUESTS.get(call.method)

@@ -402,7 +402,9 @@ class Server:
 
     async def serve(self, transport: TransportName = "stdio", **options: Any) -> None:
         """Serve over a transport inside a program that already runs; `mcpcore.serve` is the same."""
-        await server_transport(transport)(self, **options)
+        from mcpcore.serving import serve
+
+        await serve(self, transport, **options)
 
     def statistics(self) -> ServerStatistics:
         return ServerStatistics(

@@ -142,10 +142,6 @@ class Role(ABC):
         decides what becomes of that one. Its answer must not wait for anybody."""
         return False
 
-    def opens(self, method: str) -> bool:
-        """Whether nothing after a request with this method may be looked at before it is answered."""
-        return False
-
     answers_malformed = True
     """Whether a frame that is no message is answered with an error. A client only counts it."""
 
@@ -372,12 +368,10 @@ class Session:
         if self._tasks is None:
             return  # the session ended while this waited to be read; its caller learns that from the channel
         refusal = None
-        if self._role.opens(request.method):
-            # In this task: a client may send requests right behind its handshake, and they count on its outcome.
-            await self.answer(envelope)
-        elif self.ending:
+        if self.ending:
             refusal = "the server is stopping; ask again elsewhere or later"
         elif self._role.is_first(request.method):
+            # In this task: a client may send requests right behind its handshake, and they count on its outcome.
             await self.answer(envelope)
         elif self._role.is_stream(request.method):
             if self._streams < self._limits.max_streams:

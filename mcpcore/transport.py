@@ -45,9 +45,12 @@ class Transport(Protocol):
         ...
 
 
-def server_transport(name: str) -> Callable[..., Awaitable[None]]:
-    """The `serve(server, **options)` of a transport. Raises `LocalProtocolError` for a name that nobody has."""
-    serve: Callable[..., Awaitable[None]] = import_module(f"{_package(name)}.server").serve
+def server_transport(name: str, module: str = "server") -> Callable[..., Awaitable[None]]:
+    """The `serve(server, **options)` of a transport. Raises `LocalProtocolError` for a name that nobody has.
+
+    A transport with more than one way to serve has a `module` for each.
+    """
+    serve: Callable[..., Awaitable[None]] = import_module(f"{_package(name)}.{module}").serve
     return serve
 
 

@@ -20,11 +20,16 @@ from mcpcore.errors import (
 from mcpcore.revisions import Era, Revision
 from mcpcore.types import DiscoverResult
 
-__all__ = ("PROBE_SECONDS", "ProbeAgain", "UseHandshake", "UseStateless", "Verdict", "judge")
+__all__ = ("MAX_PROBES", "PROBE_SECONDS", "ProbeAgain", "UseHandshake", "UseStateless", "Verdict", "judge")
 
 PROBE_SECONDS = 5.0
 """How long a server may take to answer the first `server/discover`. Old servers that ignore unknown requests cost a
 client this long, once; a server that is still starting needs some seconds."""
+
+
+MAX_PROBES = 2
+"""Times a server is asked before its refusals are believed: the specification wants one retry with a revision that
+the server names, be it the same, and no loop."""
 
 
 class UseStateless(msgspec.Struct, frozen=True):
@@ -48,12 +53,12 @@ Verdict: TypeAlias = UseStateless | UseHandshake | ProbeAgain
 
 
 def judge(
-    outcome: DiscoverResult | PeerError | None, *, ours: Sequence[Revision], tried: Iterable[Revision]
+    outcome: DiscoverResult | PeerError | None, *, ours: Sequence[Revision], tried: Sequence[Revision]
 ) -> Verdict:
     """What to do after a probe.
 
     `outcome` is its result, the error it was answered with, or None for silence, an exit, or a result that is none.
-    `ours` lists the modern revisions this client speaks, best first; `tried` those it has probed with. Raises
+    `ours` lists the modern revisions this client speaks, best first; `tried` those it has probed with, in order. Raises
     `ConnectFailed`, which says what both sides speak, when there is nothing in common.
     """
     if isinstance(outcome, DiscoverResult):
@@ -64,7 +69,7 @@ def judge(
     if isinstance(outcome, PeerError) and outcome.code == CODE_UNSUPPORTED_REVISION:
         supported = _supported(outcome.data)
         common = _common(supported, ours)
-        if common is not None and common not in tried:
+        if common is not None and len(tried) < MAX_PROBES:
             return ProbeAgain(common)
         return _fall_back(supported, ours)
     if isinstance(outcome, PeerError) and outcome.code in (CODE_HEADER_MISMATCH, CODE_MISSING_CAPABILITY):

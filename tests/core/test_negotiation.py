@@ -49,11 +49,11 @@ def test_everything_that_is_not_certainly_modern_is_older(outcome: Any) -> None:
     assert verdict(outcome) == UseHandshake()
 
 
-def test_another_revision_in_common_is_tried_once() -> None:
+def test_a_revision_that_the_server_names_is_tried_once_more() -> None:
     error = PeerError(-32022, "no", {"supported": ["2026-07-28"], "requested": "2031-01-01"})
-    assert verdict(error, tried=()) == ProbeAgain(NEWEST)
+    assert verdict(error) == ProbeAgain(NEWEST)
     with pytest.raises(ConnectFailed, match="no revision in common"):
-        verdict(error)
+        verdict(error, tried=(NEWEST, NEWEST))
 
 
 @pytest.mark.parametrize(

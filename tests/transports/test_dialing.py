@@ -55,6 +55,10 @@ def answering(*answers: bytes) -> Callable[[Caller], Awaitable[None]]:
     return script
 
 
+async def _silence(caller: Caller) -> None:
+    await caller.closed()
+
+
 @pytest.fixture
 def free_port() -> int:
     """A port on which nobody listens."""

@@ -1,5 +1,4 @@
-"""What every path of the listener refuses: foreign hosts and pages, strangers, bodies without end, and binds that nobody
-meant."""
+"""What every path refuses: foreign hosts and pages, strangers, bodies without end, and binds that nobody meant."""
 
 import json
 import logging
@@ -167,8 +166,8 @@ async def test_no_secret_reaches_a_log(caplog: pytest.LogCaptureFixture) -> None
             await talk.delete()
             await (await talk.post(call("add"))).body()
         async with site.connect() as wire:
-            await wire.ask("POST", "/sse/messages?session_id=s3cret-session", secret, b"{}")
-            await wire.ask("GET", "/mcp?token=s3cret-query", secret)
+            await (await wire.ask("POST", "/sse/messages?session_id=s3cret-session", secret, b"{}")).body()
+            await (await wire.ask("GET", "/mcp?token=s3cret-query", secret)).body()
             await wire.close(reset=True)
         async with site.connect() as wire:
             await wire.ask("GET", "/mcp", {"Authorization": "Bearer s3cret-wrong"})

@@ -368,6 +368,14 @@ async def test_calls_run_while_a_huge_result_waits_for_a_slow_host(anyio_backend
         }
 
 
+async def test_a_host_that_never_reads_stderr_does_not_stop_the_server(anyio_backend: str) -> None:
+    async with started(anyio_backend) as host:
+        await host.call(1, "log", size=1024 * 1024)
+        assert await host.text(1) == str(1024 * 1024)
+        await host.call(2, "add", a=1, b=2)
+        assert await host.text(2) == "3"
+
+
 async def test_files_instead_of_pipes(anyio_backend: str, tmp_path: Path) -> None:
     asked, answered = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     asked.write_bytes(

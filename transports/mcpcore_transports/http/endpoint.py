@@ -54,7 +54,7 @@ class Endpoint:
             self._serve_session, options.store, max_sessions=options.max_sessions, idle_seconds=options.idle_seconds
         )
         self._handshake = HandshakeExchange(self.sessions, options)
-        self._path = options.path.rstrip("/") or "/"
+        self._path = None if options.path is None else options.path.rstrip("/") or "/"
         self._sse_path = None if options.sse_path is None else options.sse_path.rstrip("/") or "/"
         self._messages_path = None if self._sse_path is None else self._sse_path.rstrip("/") + "/messages"
         self.streams = SseServer(messages_path=self._messages_path or "", max_connections=options.max_sessions)
@@ -70,6 +70,7 @@ class Endpoint:
         self.sessions.drain()
 
     async def __call__(self, request: WebRequest, response: WebResponse) -> None:
+        """Answer one HTTP request. Raises `ConnectionLost` when the client has left, as hosts want to be told."""
         path = request.path.rstrip("/") or "/"
         try:
             if path == "/healthz":
@@ -81,8 +82,6 @@ class Endpoint:
         except BodyTooLarge:
             text = f"the body is over the limit of {self._options.max_body_bytes} bytes"
             await _refuse(response, 413, text, self._cors(request))
-        except ConnectionLost:
-            return  # nobody is left to be told
 
     async def _route(self, path: str, request: WebRequest, response: WebResponse) -> None:
         options = self._options
@@ -182,6 +181,8 @@ class Endpoint:
             reply = ExchangeReply(response, only_json=only_json, headers=cors)
             request.when_gone(reply.close)
             await self._server.answer(Envelope(message, reply, origin))
+            if not reply.answered:
+                raise ConnectionLost("the client left before it was answered")
             return
         if isinstance(message, Notification):
             # Ids are the callers' own here, so a cancellation by id could only ever hit somebody else's request.

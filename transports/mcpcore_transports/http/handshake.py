@@ -3,7 +3,7 @@
 import anyio
 
 from mcpcore.channel import Origin
-from mcpcore.errors import CODE_INVALID_REQUEST, CODE_SERVER_BUSY, RequestError
+from mcpcore.errors import CODE_INVALID_REQUEST, CODE_SERVER_BUSY, ConnectionLost, RequestError
 from mcpcore.jsonrpc import Batch, ErrorResponse, Malformed, Message, Request, Response, encode, error_response
 from mcpcore.revisions import HANDSHAKE_REVISIONS, Revision
 from mcpcore_transports.framing.eventstream import KEEP_ALIVE, encode_event, encode_priming_event, encode_retry
@@ -176,8 +176,9 @@ class HandshakeExchange:
         if waiting.cancelled_caught:
             await stream.begin()
         elif item is None:
-            if stream.closed:
-                await response.send_whole(202, cors, b"")  # it was cancelled, and gets no answer
+            if not stream.closed:
+                raise ConnectionLost("the client left before it was answered")
+            await response.send_whole(202, cors, b"")  # it was cancelled, and gets no answer
             return
         elif item.final:
             if item.error is not None and status_of(item.error) == 503:

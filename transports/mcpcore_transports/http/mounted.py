@@ -22,7 +22,7 @@ __all__ = ("MountedApp", "asgi_app")
 def asgi_app(
     server: Served,
     *,
-    path: str = "/mcp",
+    path: str | None = "/mcp",
     sse_path: str | None = None,
     public_url: str | None = None,
     allow_hosts: Iterable[str] = (),

@@ -1,10 +1,11 @@
 """What can be set about serving over HTTP, with its limits and their reasons."""
 
-from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Self, TypeAlias
 
 import msgspec
 
+from mcpcore.errors import LocalProtocolError
 from mcpcore_transports.framing.origins import AccessPolicy
 from mcpcore_transports.http.replay import MemoryReplayStore, ReplayStore
 from mcpcore_transports.http.sessions import IDLE_SECONDS, MAX_SESSIONS
@@ -23,7 +24,9 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How one application is served."""
 
     policy: AccessPolicy
-    path: str = "/mcp"
+    path: str | None = "/mcp"
+    """Where Streamable HTTP is served; None to not serve it."""
+
     sse_path: str | None = None
     """Where HTTP+SSE clients of 2024-11-05 connect; None to not serve them. They post below it, at `/messages`."""
 
@@ -37,3 +40,31 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     store: ReplayStore = msgspec.field(default_factory=MemoryReplayStore)
     retry_ms: int | None = None
     """Milliseconds a client should wait before it reconnects, sent when a stream begins."""
+
+    def __post_init__(self) -> None:
+        if self.path is None and self.sse_path is None:
+            raise LocalProtocolError("there is nothing to serve: give path=, sse_path=, or both")
+        if self.path == self.sse_path:
+            raise LocalProtocolError(f"Streamable HTTP and HTTP+SSE cannot share the path {self.path}: see --sse-path")
+
+    @classmethod
+    def for_bind(
+        cls,
+        host: str,
+        *,
+        public_url: str | None = None,
+        allow_hosts: Iterable[str] = (),
+        allow_origins: Iterable[str] = (),
+        auth: Authenticate | None = None,
+        store: ReplayStore | None = None,
+        **more: Any,
+    ) -> Self:
+        """The options of a listener about to be bound to `host`; see `AccessPolicy.for_bind`."""
+        policy = AccessPolicy.for_bind(
+            host,
+            public_url=public_url,
+            allow_hosts=allow_hosts,
+            allow_origins=allow_origins,
+            authenticated=auth is not None,
+        )
+        return cls(policy=policy, auth=auth, store=MemoryReplayStore() if store is None else store, **more)

@@ -72,6 +72,7 @@ class ExchangeReply(ReplyChannel):
         self._sending = False
         self._sent: anyio.Event | None = None
         self.answered = False
+        """Whether the host has been given the answer."""
 
     async def send(self, envelope: Envelope) -> bool:
         message = envelope.message
@@ -86,7 +87,6 @@ class ExchangeReply(ReplyChannel):
                 await self._put()
                 return not self.closed
             assert isinstance(message, Response | ErrorResponse), "2026-07-28: a server sends no requests"
-            self.answered = True
             while self._sending:
                 await self._wait_sent()
             if self._response.started or self._unsent:
@@ -99,6 +99,7 @@ class ExchangeReply(ReplyChannel):
                 if status == 503:
                     headers = (*headers, ("retry-after", "1"))
                 await self._response.send_whole(status, headers, frame)
+            self.answered = True
         except ConnectionLost:
             self.close("the client has left")
             return False

@@ -1,19 +1,20 @@
 """Serving MCP over HTTP with our own listener: both eras at one path, and HTTP+SSE beside them if asked for."""
 
+import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import quote
 
 import anyio
+import msgspec
 from anyio.abc import TaskStatus
 
 from mcpcore.groups import sole_error
-from mcpcore_transports.framing.origins import AccessPolicy
 from mcpcore_transports.http.endpoint import Endpoint
 from mcpcore_transports.http.options import MAX_BODY_BYTES, Authenticate, HttpOptions
-from mcpcore_transports.http.replay import MemoryReplayStore, ReplayStore
+from mcpcore_transports.http.replay import ReplayStore
 from mcpcore_transports.http.served import Served
 from mcpcore_transports.http.sessions import IDLE_SECONDS, MAX_SESSIONS
 from mcpcore_transports.web.access import AccessEntry
@@ -21,7 +22,7 @@ from mcpcore_transports.web.limits import HttpLimits
 from mcpcore_transports.web.listener import GRACE_SECONDS, serve_http
 from mcpcore_transports.web.sockets import Address
 
-__all__ = ("endpoint_running", "serve")
+__all__ = ("endpoint_running", "say_urls", "serve", "urls_of")
 
 
 async def serve(
@@ -30,7 +31,8 @@ async def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     uds: str | None = None,
-    path: str = "/mcp",
+    sockets: Sequence[socket.socket] | None = None,
+    path: str | None = "/mcp",
     sse_path: str | None = None,
     public_url: str | None = None,
     allow_hosts: Iterable[str] = (),
@@ -43,23 +45,22 @@ async def serve(
     idle_seconds: float = IDLE_SECONDS,
     store: ReplayStore | None = None,
     limits: HttpLimits | None = None,
+    read_timeout: float | None = None,
     access_log: Callable[[AccessEntry], None] | None = None,
     task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled or until `server.stop` is called; then running requests have `grace` seconds.
 
     Reports started with the URLs it answers at, and says them on stderr. `port=0` picks a free port; `uds` is the path
-    of a Unix socket instead. Raises `LocalProtocolError` for an address that others can reach when nothing says who
+    of a Unix socket instead. With `sockets`, which were bound for `host` or `uds`, whoever bound them says where they
+    are. `read_timeout` (seconds) replaces the limits for a head and for a body. Raises `LocalProtocolError` for an address that others can reach when nothing says who
     may (`allow_hosts`, `public_url` or `auth`), `OSError` when the address cannot be had.
     """
-    options = HttpOptions(
-        policy=AccessPolicy.for_bind(
-            "localhost" if uds is not None else host,
-            public_url=public_url,
-            allow_hosts=allow_hosts,
-            allow_origins=allow_origins,
-            authenticated=auth is not None,
-        ),
+    options = HttpOptions.for_bind(
+        "localhost" if uds is not None else host,
+        public_url=public_url,
+        allow_hosts=allow_hosts,
+        allow_origins=allow_origins,
         path=path,
         sse_path=sse_path,
         json_response=json_response,
@@ -67,8 +68,11 @@ async def serve(
         max_body_bytes=max_body_bytes,
         max_sessions=max_sessions,
         idle_seconds=idle_seconds,
-        store=MemoryReplayStore() if store is None else store,
+        store=store,
     )
+    limits = HttpLimits() if limits is None else limits
+    if read_timeout is not None:
+        limits = msgspec.structs.replace(limits, head_seconds=read_timeout, body_seconds=read_timeout)
     stopping = anyio.Event()
     endpoint = Endpoint(server, options)
     with sole_error():
@@ -80,6 +84,7 @@ async def serve(
                     host=host,
                     port=port,
                     uds=uds,
+                    sockets=sockets,
                     limits=limits,
                     stopping=stopping,
                     grace=grace,
@@ -89,17 +94,28 @@ async def serve(
                 tasks.cancel_scope.cancel()
 
             addresses = await tasks.start(announce)
-            urls = [f"{_origin(address)}{where}" for address in addresses for where in (path, sse_path) if where]
-            for url in urls:
-                print(f"mcpcore: listening on {url}", file=sys.stderr, flush=True)
+            urls = urls_of(addresses, path, sse_path)
+            if sockets is None:
+                say_urls(urls)
             task_status.started(urls)
 
 
-def _origin(address: Address) -> str:
+def urls_of(addresses: Iterable[Address], *paths: str | None, scheme: str = "http") -> list[str]:
+    """The URLs at which clients find these paths."""
+    return [f"{_origin(address, scheme)}{path}" for address in addresses for path in paths if path]
+
+
+def say_urls(urls: Iterable[str]) -> None:
+    """Say on stderr where clients are awaited, one line for each URL."""
+    for url in urls:
+        print(f"mcpcore: listening on {url}", file=sys.stderr, flush=True)
+
+
+def _origin(address: Address, scheme: str) -> str:
     if isinstance(address, str):
-        return f"http+unix://{quote(address, safe='')}"
+        return f"{scheme}+unix://{quote(address, safe='')}"
     host, port = address
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 @asynccontextmanager

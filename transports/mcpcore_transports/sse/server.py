@@ -104,7 +104,10 @@ class SseServer:
     async def stream(
         self, server: Serves, request: WebRequest, response: WebResponse, origin: Origin, headers: Headers
     ) -> None:
-        """Answer the GET: the stream is the session, and lives as long as the client reads it."""
+        """Answer the GET: the stream is the session, and lives as long as the client reads it.
+
+        Raises `ConnectionLost` when the client leaves, which is how these sessions end.
+        """
         if len(self._open) >= self._max_connections:
             await response.send_whole(503, (("retry-after", "5"), *headers), b"too many event streams are open\n")
             return
@@ -120,8 +123,6 @@ class SseServer:
             async with Multiplexer(pipe, origin=origin) as channel:
                 await server.serve_channel(channel, grace=0)
             await response.finish()
-        except ConnectionLost:
-            return  # the client has left, which is how these sessions end
         finally:
             self._open.pop(session, None)
 

@@ -11,6 +11,7 @@ from mcpcore.multiplex import Multiplexer
 from mcpcore_transports.framing.lines import MAX_LINE_BYTES
 from mcpcore_transports.stdio.pipe import WRITE_DEADLINE_SECONDS, ByteStream, LinePipe
 from mcpcore_transports.stdio.redirection import private_stdio
+from mcpcore_transports.stdio.stderr import patient_stderr
 
 __all__ = ("GRACE_SECONDS", "ChannelServer", "serve")
 
@@ -43,7 +44,7 @@ async def serve(
     Raises `ConnectionLost` when the host is gone while there is something to tell it, `ConnectFailed` when there
     is no standard input or output, `LocalProtocolError` when they are served already.
     """
-    with private_stdio() as (input_fd, output_fd):
+    with patient_stderr(), private_stdio() as (input_fd, output_fd):
         pipe = LinePipe(_open_stream(input_fd, output_fd, write_deadline), max_line_bytes=max_line_bytes)
         async with Multiplexer(pipe, origin=Origin(transport="stdio")) as channel:
             task_status.started()

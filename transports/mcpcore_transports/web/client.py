@@ -23,6 +23,7 @@ from mcpcore_transports.web.pool import Pool
 from mcpcore_transports.web.proxy import Proxies
 from mcpcore_transports.web.request import HttpRequest
 from mcpcore_transports.web.request_head import RequestHead, header_lines
+from mcpcore_transports.web.response import HttpResponse as HttpResponse  # what callers annotate with
 from mcpcore_transports.web.urls import parse_url
 
 __all__ = ("KNOWN_URLS", "HttpClient")

@@ -63,7 +63,8 @@ async def serve_http(
     access_log: Callable[[AccessEntry], None] | None = None,
     task_status: TaskStatus[list[Address]] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve `app` over HTTP/1.1 on host and port, on a Unix socket `uds`, or on bound `sockets`, which this closes.
+    """Serve `app` over HTTP/1.1 on host and port, on a Unix socket `uds`, or on bound `sockets`, which this closes
+    (the file of a Unix socket stays to whoever bound it).
 
     Reports the addresses it listens on when it does; port 0 is any free one. When `stopping` is set, no connection is
     accepted any more, idle ones are closed, running requests have `grace` seconds, and this returns when they are done
@@ -92,12 +93,12 @@ async def serve_http(
                         else:
                             await stopping.wait()
                         accepting.cancel_scope.cancel()
-                    close_sockets(listening)
+                    close_sockets(listening, unlink=sockets is None)
                     listener.close_idle()
                     connections.cancel_scope.deadline = anyio.current_time() + grace
                 background.cancel_scope.cancel()
     finally:
-        close_sockets(listening)
+        close_sockets(listening, unlink=sockets is None)
         listener.departures.close()
 
 

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 import anyio
 
-__all__ = ("BACKLOG", "Address", "address_of", "close_sockets", "open_sockets")
+__all__ = ("BACKLOG", "Address", "address_of", "bind_address", "bind_path", "close_sockets", "open_sockets", "prepare")
 
 BACKLOG = 1024
 """Connections that the kernel completes before we accept them: a burst of as many clients gets no refusal."""
@@ -31,7 +31,7 @@ async def open_sockets(
         if sockets is not None:
             opened.extend(sockets)
         elif uds is not None:
-            opened.append(_open_path(uds))
+            opened.append(bind_path(uds))
         else:
             found = await anyio.getaddrinfo(
                 host or None,
@@ -42,18 +42,23 @@ async def open_sockets(
             for family, _, _, _, address in dict.fromkeys(found):
                 if port == 0 and opened:
                     address = (address[0], opened[0].getsockname()[1])
-                opened.append(_open_address(family, address))
+                opened.append(bind_address(family, address))
         for listening in opened:
-            listening.listen(BACKLOG)
-            listening.setblocking(False)
-            if listening.family != getattr(socket, "AF_UNIX", None):
-                # Connections inherit both: small events do not wait for each other, dead peers do not stay for ever.
-                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            prepare(listening)
     except BaseException:
         close_sockets(opened)
         raise
     return opened
+
+
+def prepare(listening: socket.socket) -> None:
+    """Have a bound socket listen, without blocking."""
+    listening.listen(BACKLOG)
+    listening.setblocking(False)
+    if listening.family != getattr(socket, "AF_UNIX", None):
+        # Connections inherit both: small events do not wait for each other, dead peers do not stay for ever.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
 
 def address_of(listening: socket.socket) -> Address:
@@ -62,10 +67,10 @@ def address_of(listening: socket.socket) -> Address:
     return (name[0], name[1]) if isinstance(name, tuple) else str(name)
 
 
-def close_sockets(opened: Sequence[socket.socket]) -> None:
-    """Close them, and remove the files of Unix sockets."""
+def close_sockets(opened: Sequence[socket.socket], *, unlink: bool = True) -> None:
+    """Close them, and remove the files of Unix sockets unless somebody else serves on them still."""
     for listening in opened:
-        if listening.fileno() >= 0 and listening.family == getattr(socket, "AF_UNIX", None):
+        if unlink and listening.fileno() >= 0 and listening.family == getattr(socket, "AF_UNIX", None):
             path = listening.getsockname()
             if path:
                 with contextlib.suppress(FileNotFoundError):
@@ -73,12 +78,18 @@ def close_sockets(opened: Sequence[socket.socket]) -> None:
         listening.close()
 
 
-def _open_address(family: int, address: tuple[object, ...]) -> socket.socket:
+def bind_address(family: int, address: tuple[object, ...], *, share_port: bool = False) -> socket.socket:
+    """A socket with this address, which others of this user may have as well if all of them `share_port`.
+
+    Raises `OSError` when it cannot be had.
+    """
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name == "posix":
             # There it means: a restart does not have to wait for connections of the last run to time out.
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if share_port:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listening.bind(address)
@@ -88,7 +99,8 @@ def _open_address(family: int, address: tuple[object, ...]) -> socket.socket:
     return listening
 
 
-def _open_path(path: str) -> socket.socket:
+def bind_path(path: str) -> socket.socket:
+    """A Unix socket; one that a crashed server left at this path is replaced. Raises `OSError`."""
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)
