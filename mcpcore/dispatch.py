@@ -79,7 +79,7 @@ class Host(Protocol):
     def input_schema(self, params: Any) -> dict[str, Any] | None: ...
     def output_schema(self, params: Any) -> dict[str, Any] | None: ...
     def notification_handler(self, method: str) -> Callable[[Any], Awaitable[None]] | None: ...
-    def began(self, terms: Terms, lasting: bool) -> None: ...
+    def began(self, terms: Terms, transport: str, lasting: bool) -> None: ...
     def ended(self, lasting: bool) -> None: ...
 
 
@@ -162,7 +162,7 @@ class Dispatch(Role):
             if schema is not None:
                 call.origin.verifier.check_arguments(schema, params.arguments)
         lasting = self.is_stream(call.method)
-        self._host.began(terms, lasting)
+        self._host.began(terms, call.origin.transport, lasting)
         try:
             return await self._run(call, params, terms, handler)
         finally:
@@ -288,7 +288,7 @@ class Dispatch(Role):
 
     def _initialize(self, call: Call, params: InitializeRequestParams) -> InitializeResult:
         terms = self._handshake.initialize(params)
-        self._host.began(terms, False)
+        self._host.began(terms, call.origin.transport, False)
         self._host.ended(False)
         call.session.channel.batches = terms.revision.batches
         call.session.channel.revision = terms.revision

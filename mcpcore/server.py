@@ -23,7 +23,7 @@ from mcpcore.revisions import Era
 from mcpcore.sealing import StateSealer
 from mcpcore.session import GRACE_SECONDS, Limits, Session, SessionStatistics
 from mcpcore.threads import MAX_THREADS, ThreadLimiter, ThreadStatistics
-from mcpcore.transport import TransportName, server_transport
+from mcpcore.transport import TransportName
 from mcpcore.types import (
     Annotations,
     CacheScope,
@@ -36,12 +36,15 @@ from mcpcore.types import (
     ToolAnnotations,
 )
 
-__all__ = ("LEAVE_SECONDS", "MAX_SERVER_RUNNING", "Server", "ServerStatistics")
+__all__ = ("LEAVE_SECONDS", "MAX_CLIENT_NAMES", "MAX_SERVER_RUNNING", "Server", "ServerStatistics")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_SERVER_RUNNING = 2000
 """Requests of all clients together that run at the same time; the next one is refused with `CODE_SERVER_BUSY`."""
+
+MAX_CLIENT_NAMES = 1000
+"""Kinds of clients that are counted apart: a client chooses its name, so their number needs a limit."""
 
 LEAVE_SECONDS = 5.0
 """How long the end of a lifespan waits for channels that others still serve."""
@@ -53,6 +56,9 @@ class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     running: int
     requests: dict[str, int]
     """Requests answered or running so far, by revision."""
+    clients: dict[str, int]
+    """The same by transport, revision and the name that the client gives itself, e.g. "sse 2025-06-18 desktop": who
+    still uses what is about to be switched off. Names beyond the first `MAX_CLIENT_NAMES` are counted as "others"."""
     listeners: int
     """Sessions and listens that are sent changes."""
     threads: ThreadStatistics
@@ -132,6 +138,8 @@ class Server:
         self._max_running = max_running
         self._running = 0
         self._requests: dict[str, int] = {}
+        self._clients: dict[str, int] = {}
+        self._client_keys: dict[tuple[str, str, str], str] = {}
         self._sessions: set[Session] = set()
         self._entering: anyio.Event | None = None
         self._entered: _Entered | None = None
@@ -411,6 +419,7 @@ class Server:
             sessions=len(self._sessions),
             running=self._running,
             requests=dict(self._requests),
+            clients=dict(self._clients),
             listeners=len(self.publisher),
             threads=self._threads.statistics(),
         )
@@ -445,7 +454,7 @@ class Server:
     def notification_handler(self, method: str) -> Callable[[Any], Awaitable[None]] | None:
         return self._notification_handlers.get(method)
 
-    def began(self, terms: Terms, lasting: bool) -> None:
+    def began(self, terms: Terms, transport: str, lasting: bool) -> None:
         # What stays open by design has a limit of its own in each session and takes no place here.
         if not lasting:
             if self._running >= self._max_running:
@@ -453,6 +462,18 @@ class Server:
                 raise RequestError(CODE_SERVER_BUSY, busy)
             self._running += 1
         self._requests[terms.revision] = self._requests.get(terms.revision, 0) + 1
+        client = (transport, terms.revision, "" if terms.client_info is None else terms.client_info.name)
+        key = self._client_keys.get(client)
+        if key is None:
+            key = self._client_key(*client)
+        self._clients[key] = self._clients.get(key, 0) + 1
+
+    def _client_key(self, transport: str, revision: str, name: str) -> str:
+        if len(self._client_keys) >= MAX_CLIENT_NAMES:
+            return f"{transport} {revision} others"
+        # The name is the client's to choose: it must not break a line of a report, or fill it.
+        shown = "".join(character if character.isprintable() else "?" for character in name[:64]) or "unnamed"
+        return self._client_keys.setdefault((transport, revision, name), f"{transport} {revision} {shown}")
 
     def ended(self, lasting: bool) -> None:
         if not lasting:

@@ -28,6 +28,10 @@ TOGETHER = {
     "mcpcore_transports.stdio.pipe": ("transports/test_stdio_descriptors.py", "descriptors are what it reads"),
     "mcpcore_transports.stdio.processes": ("transports/test_stdio_client.py", "the client is what starts them"),
     "mcpcore_transports.stdio.redirection": ("transports/test_stdio_server.py", "needs a process of its own"),
+    "mcpcore_transports.web.exchange": ("transports/test_asgi.py", "an interface; each host's tests test it"),
+    "mcpcore_transports.web.h11parser": ("transports/test_parser.py", "one table for every parser"),
+    "mcpcore_transports.web.limits": ("transports/test_connection.py", "numbers; what keeps them is tested"),
+    "mcpcore_transports.web.peer": ("transports/test_connection.py", "its only user"),
 }
 """Modules whose tests are in another file, and why."""
 

@@ -326,3 +326,26 @@ def test_keys_of_the_environment_are_shared(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("MCPCORE_STATE_KEY", "short")
     with pytest.raises(LocalProtocolError, match="at least 32"):
         Server("s")
+
+
+async def test_statistics_say_which_kinds_of_clients_ask() -> None:
+    server = Server("counted")
+    server.tool(name="noop", inline=True)(lambda: None)
+    for era, name in (("modern", "editor"), ("2025-06-18", "desk\ntop"), ("2025-06-18", "desk\ntop")):
+        async with Client(server, era=era, name=name) as client:
+            await client.call_tool("noop")
+    counted = server.statistics().clients
+    assert counted == {"memory 2026-07-28 editor": 2, "memory 2025-06-18 desk?top": 4}
+
+
+async def test_client_names_are_counted_apart_only_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcpcore.server.MAX_CLIENT_NAMES", 2)
+    server = Server("counted")
+    for name in ("a", "b", "c", "d"):
+        async with Client(server, era="modern", name=name) as client:
+            await client.ping()
+    assert server.statistics().clients == {
+        "memory 2026-07-28 a": 2,
+        "memory 2026-07-28 b": 2,
+        "memory 2026-07-28 others": 4,
+    }

@@ -176,7 +176,7 @@ async def test_no_secret_reaches_a_log(caplog: pytest.LogCaptureFixture) -> None
     assert id not in said
     assert {entry.path for entry in entries} == {"/mcp", "/sse/messages"}
     # The exception of the tool is in the log, once, and went to nobody.
-    assert caplog.text.count("dsn=postgres://secret") == 1
+    assert caplog.text.count("RuntimeError: dsn=postgres://secret") == 1
 
 
 # -- how much --------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from mcpcore_transports.web.exchange import Application, BodyTooLarge, Headers, 
 from mcpcore_transports.web.incoming import join_headers
 from mcpcore_transports.web.limits import GONE_SECONDS, HttpLimits
 
-__all__ = ("AsgiApp", "Message", "Receive", "Scope", "Send")
+__all__ = ("AsgiApp", "AsgiRequest", "AsgiResponse", "Message", "Receive", "Scope", "Send")
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]

@@ -23,7 +23,7 @@ from mcpcore_transports.web.peer import Peer
 from mcpcore_transports.web.reply import ConnectionReply
 from mcpcore_transports.web.sockets import Address, address_of, close_sockets, open_sockets
 
-__all__ = ("GRACE_SECONDS", "serve_http")
+__all__ = ("ACCEPT_BATCH", "ACCEPT_PAUSE_SECONDS", "GRACE_SECONDS", "SWEEP_SECONDS", "serve_http")
 
 GRACE_SECONDS = 5.0
 """What running requests get when the listener stops. Supervisors commonly kill a few seconds after that."""

@@ -1,0 +1,219 @@
+"""Serving MCP over HTTP with hypercorn: TLS and HTTP/2, configured as hypercorn is.
+
+What cannot be promised here, and is with our own listener (`mcpcore_transports.http.server`):
+
+- Returning. A client that opens a stream and stops reading keeps hypercorn's own `serve()` from returning, on both
+  backends, past its `graceful_timeout`, and on trio past cancellation. The server's lifespan is left in time all the
+  same. `when_stuck` is called then; a program that gives none waits until that client reads on or disappears.
+- Deadlines for a head: hypercorn has one for a connection without a request (`keep_alive_timeout`), and that is it.
+- Memory: hypercorn takes what is sent to a client that has just left, until it notices.
+
+Importing this does not import hypercorn.
+"""
+
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import msgspec
+from anyio.abc import TaskStatus
+
+from mcpcore.errors import LocalProtocolError
+from mcpcore.groups import sole_error
+from mcpcore_transports.http.endpoint import Endpoint
+from mcpcore_transports.http.options import HttpOptions
+from mcpcore_transports.http.served import Served
+from mcpcore_transports.http.server import endpoint_running, say_urls, urls_of
+from mcpcore_transports.web.access import AccessEntry, AccessLog
+from mcpcore_transports.web.asgi import AsgiApp, Message, Receive, Scope, Send
+from mcpcore_transports.web.limits import HttpLimits
+from mcpcore_transports.web.listener import GRACE_SECONDS
+from mcpcore_transports.web.sockets import address_of, close_sockets, open_sockets
+
+__all__ = ("OVERTIME_SECONDS", "serve")
+
+OVERTIME_SECONDS = 0.5
+"""Seconds that hypercorn gets beyond the grace. The lifespan is left then, whether hypercorn has returned or not, and
+has the rest of a second before a program that was told to stop ends itself."""
+
+_CANCEL_SECONDS = 0.2
+"""How long a cancelled hypercorn is waited for: closing sockets takes no longer, unless a peer can hold it up."""
+
+
+async def serve(
+    server: Served,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    uds: str | None = None,
+    sockets: Sequence[socket.socket] | None = None,
+    hypercorn_config: str | os.PathLike[str] | None = None,
+    grace: float = GRACE_SECONDS,
+    limits: HttpLimits | None = None,
+    read_timeout: float | None = None,
+    access_log: Callable[[AccessEntry], None] | None = None,
+    when_stuck: Callable[[], None] | None = None,
+    task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED,
+    **options: Any,
+) -> None:
+    """Serve as `mcpcore_transports.http.server.serve` does, with the same options, and hypercorn's own from a file.
+
+    `hypercorn_config` is TOML, or Python if its name ends in .py. Where to listen, how many processes there are and how
+    long stopping takes are not its business. Of `limits`, body_seconds, write_seconds and quiet_seconds count. Reports
+    started when it listens. `when_stuck` is called when everything else is over and hypercorn does not return.
+
+    Raises `LocalProtocolError` for a configuration that cannot be, and `OSError` when the address cannot be had, or a
+    file that the configuration names.
+    """
+    config = _read(hypercorn_config)
+    config.graceful_timeout = grace
+    limits = HttpLimits() if limits is None else limits
+    if read_timeout is not None:
+        limits = msgspec.structs.replace(limits, body_seconds=read_timeout)
+        config.keep_alive_timeout = min(config.keep_alive_timeout, read_timeout)
+    http_options = HttpOptions.for_bind("localhost" if uds is not None else host, **options)
+    endpoint = Endpoint(server, http_options)
+    config.create_ssl_context()  # so that what is wrong with it shows before anybody is told that this listens
+    listening = await open_sockets(host, port, uds, sockets)
+    try:
+        paths = (http_options.path, http_options.sse_path)
+        scheme = "https" if config.ssl_enabled else "http"
+        urls = urls_of(map(address_of, listening), *paths, scheme=scheme)
+        # Hypercorn closes the sockets that it is given; the file of a Unix socket is left to `close_sockets`.
+        config.bind = [f"fd://{os.dup(one.fileno())}" for one in listening]
+        app: Any = AsgiApp(endpoint, limits=limits)
+        with sole_error():
+            async with anyio.create_task_group() as background:
+                if access_log is not None:
+                    log = AccessLog(access_log)
+                    app = _Logged(app, log)
+                    background.start_soon(log.run)
+                host_run = _Hypercorn(app, config, grace)
+                async with anyio.create_task_group() as hosting:
+                    async with endpoint_running(server, endpoint, host_run.stopping.set):
+                        hosting.start_soon(host_run.run)
+                        if sockets is None:
+                            say_urls(urls)
+                        task_status.started(urls)
+                        await host_run.wait()
+                    if not host_run.over.is_set():
+                        hosting.cancel_scope.cancel()
+                        with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
+                            await host_run.over.wait()
+                        if not host_run.over.is_set() and when_stuck is not None:
+                            when_stuck()
+                background.cancel_scope.cancel()
+    finally:
+        close_sockets(listening, unlink=sockets is None)
+
+
+class _Hypercorn:
+    """One run of hypercorn's `serve()` on whichever backend this is."""
+
+    def __init__(self, app: Any, config: Any, grace: float) -> None:
+        self._app = app
+        self._config = config
+        self._grace = grace
+        self.stopping = anyio.Event()
+        self.over = anyio.Event()
+
+    async def run(self) -> None:
+        """Raises what hypercorn raises, except while it is being stopped: then it fails over its own connections."""
+        hypercorn_serve: Callable[..., Awaitable[None]]
+        if anyio.lowlevel.current_token().backend_class.__module__.endswith("_trio"):
+            from hypercorn.trio import serve as hypercorn_serve
+        else:
+            from hypercorn.asyncio import serve as hypercorn_serve
+        try:
+            await hypercorn_serve(self._app, self._config, shutdown_trigger=self.stopping.wait, mode="asgi")
+        except Exception:
+            if not self.stopping.is_set():
+                raise
+        finally:
+            self.over.set()
+
+    async def wait(self) -> None:
+        """Wait until hypercorn has returned, or has had its time since it was told to stop.
+
+        When this is cancelled, hypercorn is too, and has a moment to end before the server's lifespan does.
+        """
+        try:
+            async with anyio.create_task_group() as first:
+                first.start_soon(_then, self.over.wait, first.cancel_scope.cancel)
+                await self.stopping.wait()
+                await anyio.sleep(self._grace + OVERTIME_SECONDS)
+                first.cancel_scope.cancel()
+        except BaseException:
+            with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
+                await self.over.wait()
+            raise
+
+
+async def _then(wait: Callable[[], Awaitable[Any]], call: Callable[[], None]) -> None:
+    await wait()
+    call()
+
+
+class _Logged:
+    """An ASGI application that tells the access log of each request."""
+
+    def __init__(self, app: AsgiApp, log: AccessLog) -> None:
+        self._app = app
+        self._log = log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = sent = 0
+
+        async def counted(message: Message) -> None:
+            nonlocal status, sent
+            await send(message)
+            status = message.get("status", status)
+            sent += len(message.get("body", b""))
+
+        began = time.perf_counter()
+        client = scope.get("client")
+        try:
+            await self._app(scope, receive, counted)
+        finally:
+            seconds = time.perf_counter() - began
+            path = scope["path"]
+            self._log.add(AccessEntry(scope["method"], path, status, sent, seconds, str(client[0]) if client else ""))
+
+
+_ELSEWHERE = {
+    "bind": "say host and port, or uds (--host, --port, --uds)",
+    "insecure_bind": "one address is served: host and port, or uds (--host, --port, --uds)",
+    "quic_bind": "HTTP/3 is not served",
+    "workers": "say workers (--workers)",
+    "graceful_timeout": "say grace (--grace)",
+    "worker_class": "say backend (--backend)",
+}
+"""What a configuration file cannot set here, and what does instead."""
+
+
+def _read(path: str | os.PathLike[str] | None) -> Any:
+    from hypercorn.config import Config
+
+    if path is None:
+        config = Config()
+        config.loglevel = "WARNING"  # where it listens is said by us
+        return config
+    try:
+        config = Config.from_pyfile(path) if Path(path).suffix == ".py" else Config.from_toml(path)
+    except (ValueError, ImportError, SyntaxError) as error:
+        raise LocalProtocolError(f"{os.fspath(path)}: {error} (--hypercorn-config)") from None
+    blank = Config()
+    for name, instead in _ELSEWHERE.items():
+        if getattr(config, name) != getattr(blank, name):
+            raise LocalProtocolError(f"{os.fspath(path)} sets {name}, which counts for nothing here: {instead}")
+    if (config.certfile is None) != (config.keyfile is None):
+        raise LocalProtocolError(f"{os.fspath(path)}: TLS needs both, certfile and keyfile")
+    return config
