@@ -61,7 +61,16 @@ from mcpcore.types import (
 )
 from mcpcore.validation import OutputChecks, available
 
-__all__ = ("CALL_SECONDS", "MAX_IN_FLIGHT", "MAX_PAGES", "MAX_ROUNDS", "Client", "OnProgress", "open_client")
+__all__ = (
+    "CALL_SECONDS",
+    "MAX_IN_FLIGHT",
+    "MAX_PAGES",
+    "MAX_ROUNDS",
+    "ROUND_PAUSE_SECONDS",
+    "Client",
+    "OnProgress",
+    "open_client",
+)
 
 CALL_SECONDS = 120.0
 """How long a server may take to answer a request, unless the call says otherwise. Tools that fetch and build take

@@ -18,7 +18,7 @@ from mcpcore.groups import sole_error
 from mcpcore.session import GRACE_SECONDS
 from mcpcore.transport import TransportName, server_transport
 
-__all__ = ("BACKENDS", "HTTP_SERVERS", "SSE_PATH", "Runnable", "run_server", "serve")
+__all__ = ("BACKENDS", "HTTP_SERVERS", "SSE_PATH", "Runnable", "run_server", "run_workers", "serve")
 
 BACKENDS = ("asyncio", "trio")
 
@@ -27,6 +27,10 @@ HTTP_SERVERS: dict[str, str] = {"h11": "server", "hypercorn": "under_hypercorn"}
 
 SSE_PATH = "/sse"
 """Where clients of 2024-11-05 connect, unless told otherwise."""
+
+
+_INTERRUPTED = 128 + signal.SIGINT
+"""The exit code of a process that was ended by Ctrl+C, as shells count it."""
 
 
 class Runnable(Protocol):
@@ -42,6 +46,9 @@ class Runnable(Protocol):
 
 _HARD_STOP_SECONDS = 1.0
 """What a transport gets beyond the grace to close its connections, before everything is cancelled."""
+
+_ALARM_SECONDS = 0.9
+"""What a process that a client can hold up gets beyond the grace: with its exit, it is gone within a second."""
 
 
 async def serve(
@@ -106,6 +113,7 @@ def run_server(
     backend: str | None = None,
     grace: float = GRACE_SECONDS,
     listening: Callable[[Any], None] | None = None,
+    workers: int = 1,
     **options: Any,
 ) -> None:
     """Run a server as the whole program; see `Server.run`.
@@ -113,14 +121,52 @@ def run_server(
     `backend` is "asyncio" or "trio"; without it the server's own choice counts, then MCPCORE_BACKEND, then asyncio,
     because most tools in the wild call libraries that need it. `listening` is called with what the transport reports
     when it has started. Under hypercorn, which a client that stops reading can keep from returning, a signal ends the
-    process itself once the grace and another second are over.
+    process itself when the grace and another second are over. `workers` are processes that share an HTTP port.
     """
+    if workers != 1:
+
+        def work(sockets: Any, listening: Callable[[Any], None]) -> int:
+            more = {"sockets": sockets, "listening": listening, "backend": backend, "grace": grace}
+            run_server(server, transport, **more, **options)
+            return 0
+
+        code = run_workers(workers, work, transport, grace=grace, **options)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
+        if code:
+            raise SystemExit(code)
+        return
     backend = backend or server.backend or os.environ.get("MCPCORE_BACKEND") or "asyncio"
     if backend not in BACKENDS:
         raise LocalProtocolError(f"backend is {' or '.join(BACKENDS)}, not {backend!r}")
-    main = partial(_main, server, transport, grace, listening, options)
-    if anyio.run(main, backend=backend) is signal.SIGINT:
+    alarm = _Alarm(grace + _ALARM_SECONDS) if options.get("http_server") == "hypercorn" else None
+    main = partial(_main, server, transport, grace, listening, alarm, options)
+    try:
+        stopped_by = anyio.run(main, backend=backend)
+    finally:
+        if alarm is not None:
+            alarm.cancel()
+    if stopped_by is signal.SIGINT:
         raise KeyboardInterrupt
+
+
+def run_workers(
+    workers: int,
+    work: Callable[[Any, Callable[[Any], None]], int],
+    transport: TransportName,
+    *,
+    grace: float = GRACE_SECONDS,
+    **options: Any,
+) -> int:
+    """Run `work(sockets, listening)` in this many processes until a signal; returns the exit code: 0, 130, or that of
+    a first worker that did not come up. See `mcpcore_transports.http.workers`."""
+    if workers < 1:
+        raise LocalProtocolError(f"workers is a number of processes, not {workers}")
+    if others := [name for name in transport.split(",") if name.strip() not in ("http", "sse")]:
+        raise LocalProtocolError(f"workers share an HTTP port, and {', '.join(others)} has none")
+    supervise: Callable[..., int] = import_module("mcpcore_transports.http.workers").supervise
+    place = {name: value for name, value in options.items() if name in ("host", "port", "uds")}
+    return supervise(workers, work, grace=grace, **place)
 
 
 async def _main(
@@ -128,18 +174,10 @@ async def _main(
     transport: TransportName,
     grace: float,
     listening: Callable[[Any], None] | None,
+    alarm: "_Alarm | None",
     options: dict[str, Any],
 ) -> signal.Signals | None:
     stopped_by: signal.Signals | None = None
-
-    def end_process() -> None:
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError, ValueError, AttributeError):  # closed, or there is none
-                stream.flush()
-        os._exit(128 + signal.SIGINT if stopped_by is signal.SIGINT else 0)
-
-    if options.get("http_server") == "hypercorn":
-        options = {**options, "when_stuck": end_process}
     with sole_error():
         async with anyio.create_task_group() as tasks:
 
@@ -151,6 +189,8 @@ async def _main(
                             tasks.cancel_scope.cancel()
                             return
                         stopped_by = received
+                        if alarm is not None:
+                            alarm.set(_INTERRUPTED if received is signal.SIGINT else 0)
                         server.stop(grace)
                         tasks.start_soon(_stop_hard, tasks, grace + _HARD_STOP_SECONDS)
 
@@ -171,6 +211,33 @@ class _Told(TaskStatus[Any]):
 
     def started(self, value: Any = None) -> None:
         self._listening(value)
+
+
+class _Alarm:
+    """Ends the process when its event loop has not ended in time: for hosts that a client can hold up.
+
+    A thread, because what hangs may be the event loop on its way out.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timer: threading.Timer | None = None
+
+    def set(self, code: int) -> None:
+        """Exit with this code when the time is over."""
+        self._timer = threading.Timer(self._seconds, self._exit, (code,))
+        self._timer.daemon = True
+        self._timer.start()
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _exit(self, code: int) -> None:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):  # closed, or there is none
+                stream.flush()
+        os._exit(code)
 
 
 async def _stop_hard(tasks: TaskGroup, seconds: float) -> None:

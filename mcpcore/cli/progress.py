@@ -9,7 +9,7 @@ import msgspec
 from mcpcore.cli.render import visible
 from mcpcore.types import LoggingMessageNotificationParams
 
-__all__ = ("Reports",)
+__all__ = ("BAR_CHARACTERS", "Reports")
 
 BAR_CHARACTERS = 24
 """Of the bar alone; percent and message come after it."""

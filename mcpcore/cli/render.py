@@ -20,6 +20,8 @@ from mcpcore.types import (
 )
 
 __all__ = (
+    "MAX_DEPTH",
+    "MAX_TYPE_CHARACTERS",
     "one_line",
     "pretty_json",
     "prompt_lines",

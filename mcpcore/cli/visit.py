@@ -26,7 +26,7 @@ __all__ = ("era_choice", "visit")
 _TOLD = (ConnectionLost, DeadlineExceeded, PeerError, LocalProtocolError, RemoteProtocolError)
 """What can go wrong with a peer: one line each."""
 
-era_choice = one_of("auto", "modern", "legacy", *REVISIONS)
+era_choice: Callable[[str], str] = one_of("auto", "modern", "legacy", *REVISIONS)
 """Reads the `--era` of a client."""
 
 

@@ -12,7 +12,21 @@ from mcpcore.testing.contract import Clause, clause, expect
 from mcpcore.testing.peers import peers, plain, progress, question, request, response
 from mcpcore.types.base import RequestId
 
-__all__ = ("ASKING",)
+__all__ = (
+    "ASKING",
+    "BIG_TEXT",
+    "CALLERS",
+    "CALLS_EACH",
+    "a_cancelled_receive",
+    "a_large_message",
+    "a_notification_arrives",
+    "a_question_on_the_reply_channel",
+    "a_request_is_answered",
+    "a_response_to_nobody",
+    "many_senders",
+    "progress_precedes_the_response",
+    "two_callers_do_not_mix",
+)
 
 BIG_TEXT = "x" * (1024 * 1024)
 """1 MiB: more than any buffer of an operating system takes at once, and a common size of a tool's result."""

@@ -13,7 +13,18 @@ from mcpcore.session import Call, Role, Session
 from mcpcore.testing.contract import Clause, clause, expect
 from mcpcore.testing.peers import Peer, peers, progress, request, response
 
-__all__ = ("CLOSING",)
+__all__ = (
+    "CLOSING",
+    "RACES",
+    "a_close_is_heard_once",
+    "a_half_close",
+    "a_lost_peer_ends_every_wait",
+    "cancellation_races_response",
+    "closing_an_inbox_cancels",
+    "closing_twice",
+    "the_end_is_heard_after_what_was_sent",
+    "until_closed",
+)
 
 RACES = 60
 

@@ -9,7 +9,15 @@ from mcpcore.jsonrpc import Notification
 from mcpcore.testing.contract import Clause, clause, expect
 from mcpcore.testing.peers import peers, plain, progress, request, response
 
-__all__ = ("PRESSURE",)
+__all__ = (
+    "PIECE",
+    "PIECES",
+    "PRESSURE",
+    "a_sender_waits_for_a_slow_peer",
+    "progress_waits_for_a_slow_caller",
+    "sent_until_blocked",
+    "standstill",
+)
 
 PIECE = "x" * (16 * 1024)
 PIECES = 2000

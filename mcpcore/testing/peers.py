@@ -13,7 +13,7 @@ from mcpcore.jsonrpc import ErrorResponse, Notification, Request, Response
 from mcpcore.testing.contract import expect
 from mcpcore.types.base import RequestId
 
-__all__ = ("Peer", "peers", "plain", "progress", "question", "request", "response")
+__all__ = ("ARRIVED_MESSAGES", "Peer", "peers", "plain", "progress", "question", "request", "response")
 
 ARRIVED_MESSAGES = 1000
 """Messages that a peer holds for its check. No check has as many on their way."""

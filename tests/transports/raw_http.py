@@ -5,6 +5,7 @@ has PATIENCE_SECONDS; they are generous because they only bound a test that fail
 """
 
 import json
+import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -14,7 +15,6 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-from anyio.abc import SocketAttribute, SocketStream
 
 from mcpcore import Context, Server, ToolError
 from mcpcore_transports.framing.origins import AccessPolicy
@@ -272,16 +272,32 @@ class ServerEvent:
 
 
 class Wire:
-    """One connection to the server, and the bytes that it brought."""
+    """One connection to the server, and the bytes that it brought. It reads only what a test waits for."""
 
-    def __init__(self, stream: SocketStream, host: str) -> None:
-        self.stream = stream
+    def __init__(self, connected: socket.socket, host: str) -> None:
+        self.socket = connected
         self.host = host
         self.held = b""
 
     async def send(self, data: bytes) -> None:
+        """Raises `OSError` when the server has closed the connection."""
+        rest = memoryview(data)
         with anyio.fail_after(PATIENCE_SECONDS):
-            await self.stream.send(data)
+            while rest:
+                await anyio.wait_writable(self.socket)
+                try:
+                    rest = rest[self.socket.send(rest) :]
+                except BlockingIOError:
+                    continue
+
+    async def receive(self) -> bytes:
+        """What is there; empty when the server has closed the connection. Raises `OSError` when it was reset."""
+        while True:
+            await anyio.wait_readable(self.socket)
+            try:
+                return self.socket.recv(65536)
+            except BlockingIOError:
+                continue
 
     async def request(
         self, method: str, path: str, headers: Mapping[str, str] | None = None, body: bytes | None = None
@@ -309,31 +325,39 @@ class Wire:
     async def until(self, end: bytes) -> bytes:
         with anyio.fail_after(PATIENCE_SECONDS):
             while end not in self.held:
-                self.held += await self.stream.receive()
+                await self._more()
         found, _, self.held = self.held.partition(end)
         return found + end
 
     async def exactly(self, count: int) -> bytes:
         with anyio.fail_after(PATIENCE_SECONDS):
             while len(self.held) < count:
-                self.held += await self.stream.receive()
+                await self._more()
         found, self.held = self.held[:count], self.held[count:]
         return found
+
+    async def _more(self) -> None:
+        data = await self.receive()
+        if not data:
+            raise EOFError(f"the server has closed the connection; before that it sent {self.held!r:.200}")
+        self.held += data
 
     async def ended(self) -> bytes:
         """What comes before the server closes the connection."""
         with anyio.fail_after(PATIENCE_SECONDS):
             try:
-                while True:
-                    self.held += await self.stream.receive()
-            except (anyio.EndOfStream, anyio.BrokenResourceError):
-                return self.held
+                while data := await self.receive():
+                    self.held += data
+            except OSError:
+                pass  # a reset is an end as well
+        return self.held
 
     async def close(self, *, reset: bool = False) -> None:
-        if reset:
-            raw = self.stream.extra(SocketAttribute.raw_socket)
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        await self.stream.aclose()
+        """Close the connection, or break it off. Closing twice does nothing."""
+        if reset and self.socket.fileno() >= 0:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+        await anyio.lowlevel.checkpoint()
 
 
 class Answer:
@@ -437,22 +461,30 @@ class Site:
     def url(self) -> str:
         return f"http://{self.host}{self.path}"
 
-    async def wire(self) -> Wire:
-        """A connection that the test closes."""
-        return Wire(await anyio.connect_tcp(*self.address), self.host)
+    async def wire(self, *, receive_buffer: int | None = None) -> Wire:
+        """A connection that the test closes; with a small receive buffer, one whose server soon notices a stall."""
+        connected = socket.socket()
+        try:
+            if receive_buffer is not None:
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            connected.setblocking(False)
+            if connected.connect_ex(tuple(self.address)):
+                await anyio.wait_writable(connected)
+                if error := connected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                    raise OSError(error, os.strerror(error))
+        except BaseException:
+            connected.close()
+            raise
+        return Wire(connected, self.host)
 
     @asynccontextmanager
     async def connect(self, *, receive_buffer: int | None = None) -> AsyncIterator[Wire]:
-        """A connection; with a small receive buffer, one whose server notices soon that nobody reads."""
-        if receive_buffer is None:
-            stream = await anyio.connect_tcp(*self.address)
-        else:
-            raw = socket.socket()
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-            raw.connect(tuple(self.address))
-            stream = await SocketStream.from_socket(raw)
-        async with stream:
-            yield Wire(stream, self.host)
+        """A connection for as long as the block lasts."""
+        wire = await self.wire(receive_buffer=receive_buffer)
+        try:
+            yield wire
+        finally:
+            wire.socket.close()
 
     async def post(self, wire: Wire, body: Any, headers: Mapping[str, Any] | None = None) -> Answer:
         await self.send(wire, body, headers)

@@ -196,11 +196,11 @@ async def test_bodies_have_a_limit_declared_or_not(path: str) -> None:
             sent = 0
             with anyio.fail_after(20):
                 try:
-                    while sent < 1_000_000_000 and b"\r\n\r\n" not in wire.held:
-                        await wire.stream.send(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
+                    while sent < 1_000_000_000:
+                        await wire.send(b"10000\r\n" + b"x" * 0x10000 + b"\r\n")
                         sent += 0x10000
-                except (anyio.BrokenResourceError, anyio.EndOfStream):
-                    pass
+                except OSError:
+                    pass  # the server takes no more of it
             assert sent < 50_000_000
         async with site.connect() as wire:
             await wire.request("POST", path, {**kind, "Transfer-Encoding": "chunked"})

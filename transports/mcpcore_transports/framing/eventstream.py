@@ -15,6 +15,7 @@ from mcpcore_transports.framing.lines import MAX_LINE_BYTES
 __all__ = (
     "KEEP_ALIVE",
     "MAX_EVENT_BYTES",
+    "MAX_RETRY_DIGITS",
     "Event",
     "EventDecoder",
     "encode_comment",

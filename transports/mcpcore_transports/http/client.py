@@ -43,7 +43,16 @@ from mcpcore_transports.http.failures import HttpError
 from mcpcore_transports.sse.client import open_stream
 from mcpcore_transports.web.client import HttpClient, HttpResponse
 
-__all__ = ("MAX_ANSWER_BYTES", "HttpTransport", "connect")
+__all__ = (
+    "DELETE_SECONDS",
+    "MAX_ANSWER_BYTES",
+    "MAX_RECONNECT_SECONDS",
+    "RECONNECTS",
+    "RECONNECT_SECONDS",
+    "HttpChannel",
+    "HttpTransport",
+    "connect",
+)
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Bytes of one JSON answer, or of one event: the largest that a client is ready to hold in memory at once."""

@@ -30,6 +30,7 @@ from mcpcore.revisions import Era, Revision
 from mcpcore.types import META_PROTOCOL_VERSION
 from mcpcore_transports.http.handshake import HandshakeExchange
 from mcpcore_transports.http.options import HttpOptions
+from mcpcore_transports.http.patience import Patience
 from mcpcore_transports.http.replies import JSON_HEADERS, ExchangeReply, status_of
 from mcpcore_transports.http.served import Served
 from mcpcore_transports.http.sessions import SessionTable
@@ -58,10 +59,13 @@ class Endpoint:
         self._sse_path = None if options.sse_path is None else options.sse_path.rstrip("/") or "/"
         self._messages_path = None if self._sse_path is None else self._sse_path.rstrip("/") + "/messages"
         self.streams = SseServer(messages_path=self._messages_path or "", max_connections=options.max_sessions)
+        self._waiting = Patience()
         self.draining = False
 
     def start(self, tasks: TaskGroup) -> None:
+        """Let sessions and what else outlives a request live in this task group."""
         self.sessions.start(tasks)
+        tasks.start_soon(self._waiting.keep_alive)
 
     def drain(self) -> None:
         """Say at /readyz that this process is going, begin no session, and end the streams that only wait. What runs
@@ -180,7 +184,11 @@ class Endpoint:
             only_json = not streams or (self._options.json_response and message.method != "subscriptions/listen")
             reply = ExchangeReply(response, only_json=only_json, headers=cors)
             request.when_gone(reply.close)
-            await self._server.answer(Envelope(message, reply, origin))
+            self._waiting.add(reply)
+            try:
+                await self._server.answer(Envelope(message, reply, origin))
+            finally:
+                self._waiting.remove(reply)
             if not reply.answered:
                 raise ConnectionLost("the client left before it was answered")
             return

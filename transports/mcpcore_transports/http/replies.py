@@ -60,7 +60,7 @@ class ExchangeReply(ReplyChannel):
     The host closes it when the client leaves, which cancels the request in every response mode.
     """
 
-    __slots__ = ("_extra", "_only_json", "_response", "_sending", "_sent", "_unsent", "answered")
+    __slots__ = ("_answering", "_extra", "_only_json", "_response", "_sending", "_sent", "_unsent", "answered")
 
     def __init__(self, response: WebResponse, *, only_json: bool, headers: Headers = ()) -> None:
         """`only_json` when the client does not accept events: notifications are then left out."""
@@ -69,7 +69,7 @@ class ExchangeReply(ReplyChannel):
         self._only_json = only_json
         self._extra = tuple(headers)
         self._unsent: list[bytes] = []
-        self._sending = False
+        self._sending = self._answering = False
         self._sent: anyio.Event | None = None
         self.answered = False
         """Whether the host has been given the answer."""
@@ -89,6 +89,7 @@ class ExchangeReply(ReplyChannel):
             assert isinstance(message, Response | ErrorResponse), "2026-07-28: a server sends no requests"
             while self._sending:
                 await self._wait_sent()
+            self._answering = True
             if self._response.started or self._unsent:
                 self._unsent.append(encode_event(frame, event="message"))
                 await self._flush()
@@ -104,6 +105,15 @@ class ExchangeReply(ReplyChannel):
             self.close("the client has left")
             return False
         return True
+
+    async def begin(self) -> None:
+        """Make an event stream of the response although nothing has happened yet, so that something keeps it alive."""
+        if self._only_json or self._sending or self._answering or self._response.started or self.closed:
+            return
+        try:
+            await self._flush()
+        except ConnectionLost:
+            self.close("the client has left")
 
     async def _put(self) -> None:
         """Send in order, one task at a time: whoever comes while another sends leaves its event to that one."""

@@ -53,8 +53,10 @@ async def serve(
 
     Reports started with the URLs it answers at, and says them on stderr. `port=0` picks a free port; `uds` is the path
     of a Unix socket instead. With `sockets`, which were bound for `host` or `uds`, whoever bound them says where they
-    are. `read_timeout` (seconds) replaces the limits for a head and for a body. Raises `LocalProtocolError` for an address that others can reach when nothing says who
-    may (`allow_hosts`, `public_url` or `auth`), `OSError` when the address cannot be had.
+    are. `read_timeout` (seconds) replaces the limits for a head and for a body.
+
+    Raises `LocalProtocolError` for an address that others can reach when nothing says who may (`allow_hosts`,
+    `public_url` or `auth`), `OSError` when the address cannot be had.
     """
     options = HttpOptions.for_bind(
         "localhost" if uds is not None else host,

@@ -18,7 +18,7 @@ from mcpcore_transports.http.exchanges import SessionExchange
 from mcpcore_transports.http.replay import ReplayStore
 from mcpcore_transports.http.streams import Stream
 
-__all__ = ("IDLE_SECONDS", "MAX_SESSIONS", "HttpSession", "SessionTable")
+__all__ = ("IDLE_SECONDS", "KEPT_STREAMS", "MAX_SESSIONS", "SWEEP_SECONDS", "HttpSession", "SessionTable")
 
 MAX_SESSIONS = 10_000
 """Sessions of one server: at some kilobytes each, the memory of one process. The next client is told to come back."""

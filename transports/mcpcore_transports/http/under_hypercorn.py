@@ -3,8 +3,9 @@
 What cannot be promised here, and is with our own listener (`mcpcore_transports.http.server`):
 
 - Returning. A client that opens a stream and stops reading keeps hypercorn's own `serve()` from returning, on both
-  backends, past its `graceful_timeout`, and on trio past cancellation. The server's lifespan is left in time all the
-  same. `when_stuck` is called then; a program that gives none waits until that client reads on or disappears.
+  backends, past its `graceful_timeout`, and on trio past cancellation; on asyncio it keeps the event loop from being
+  closed. The server's lifespan is left in time all the same, and `mcpcore run` then ends its process. A program that
+  embeds this waits until that client reads on or disappears.
 - Deadlines for a head: hypercorn has one for a connection without a request (`keep_alive_timeout`), and that is it.
 - Memory: hypercorn takes what is sent to a client that has just left, until it notices.
 
@@ -38,8 +39,8 @@ from mcpcore_transports.web.sockets import address_of, close_sockets, open_socke
 __all__ = ("OVERTIME_SECONDS", "serve")
 
 OVERTIME_SECONDS = 0.5
-"""Seconds that hypercorn gets beyond the grace. The lifespan is left then, whether hypercorn has returned or not, and
-has the rest of a second before a program that was told to stop ends itself."""
+"""Seconds that hypercorn gets beyond the grace, at which requests are cancelled. The lifespan is left then, whether
+hypercorn has returned or not, and has the rest of a second before `mcpcore run` ends its process."""
 
 _CANCEL_SECONDS = 0.2
 """How long a cancelled hypercorn is waited for: closing sockets takes no longer, unless a peer can hold it up."""
@@ -57,7 +58,6 @@ async def serve(
     limits: HttpLimits | None = None,
     read_timeout: float | None = None,
     access_log: Callable[[AccessEntry], None] | None = None,
-    when_stuck: Callable[[], None] | None = None,
     task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED,
     **options: Any,
 ) -> None:
@@ -65,13 +65,13 @@ async def serve(
 
     `hypercorn_config` is TOML, or Python if its name ends in .py. Where to listen, how many processes there are and how
     long stopping takes are not its business. Of `limits`, body_seconds, write_seconds and quiet_seconds count. Reports
-    started when it listens. `when_stuck` is called when everything else is over and hypercorn does not return.
+    started when it listens.
 
     Raises `LocalProtocolError` for a configuration that cannot be, and `OSError` when the address cannot be had, or a
     file that the configuration names.
     """
     config = _read(hypercorn_config)
-    config.graceful_timeout = grace
+    config.graceful_timeout = grace + OVERTIME_SECONDS
     limits = HttpLimits() if limits is None else limits
     if read_timeout is not None:
         limits = msgspec.structs.replace(limits, body_seconds=read_timeout)
@@ -86,14 +86,12 @@ async def serve(
         urls = urls_of(map(address_of, listening), *paths, scheme=scheme)
         # Hypercorn closes the sockets that it is given; the file of a Unix socket is left to `close_sockets`.
         config.bind = [f"fd://{os.dup(one.fileno())}" for one in listening]
-        app: Any = AsgiApp(endpoint, limits=limits)
         with sole_error():
             async with anyio.create_task_group() as background:
-                if access_log is not None:
-                    log = AccessLog(access_log)
-                    app = _Logged(app, log)
+                log = None if access_log is None else AccessLog(access_log)
+                if log is not None:
                     background.start_soon(log.run)
-                host_run = _Hypercorn(app, config, grace)
+                host_run = _Hypercorn(_Requests(AsgiApp(endpoint, limits=limits), log), config, grace)
                 async with anyio.create_task_group() as hosting:
                     async with endpoint_running(server, endpoint, host_run.stopping.set):
                         hosting.start_soon(host_run.run)
@@ -101,12 +99,7 @@ async def serve(
                             say_urls(urls)
                         task_status.started(urls)
                         await host_run.wait()
-                    if not host_run.over.is_set():
-                        hosting.cancel_scope.cancel()
-                        with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
-                            await host_run.over.wait()
-                        if not host_run.over.is_set() and when_stuck is not None:
-                            when_stuck()
+                    hosting.cancel_scope.cancel()
                 background.cancel_scope.cancel()
     finally:
         close_sockets(listening, unlink=sockets is None)
@@ -115,7 +108,7 @@ async def serve(
 class _Hypercorn:
     """One run of hypercorn's `serve()` on whichever backend this is."""
 
-    def __init__(self, app: Any, config: Any, grace: float) -> None:
+    def __init__(self, app: "_Requests", config: Any, grace: float) -> None:
         self._app = app
         self._config = config
         self._grace = grace
@@ -146,7 +139,9 @@ class _Hypercorn:
             async with anyio.create_task_group() as first:
                 first.start_soon(_then, self.over.wait, first.cancel_scope.cancel)
                 await self.stopping.wait()
-                await anyio.sleep(self._grace + OVERTIME_SECONDS)
+                await anyio.sleep(self._grace)
+                self._app.cancel()
+                await anyio.sleep(OVERTIME_SECONDS)
                 first.cancel_scope.cancel()
         except BaseException:
             with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
@@ -159,12 +154,21 @@ async def _then(wait: Callable[[], Awaitable[Any]], call: Callable[[], None]) ->
     call()
 
 
-class _Logged:
-    """An ASGI application that tells the access log of each request."""
+class _Requests:
+    """An ASGI application whose requests can be cancelled all together, and are told to the access log.
 
-    def __init__(self, app: AsgiApp, log: AccessLog) -> None:
+    Hypercorn cancels what outlasts its own timeout, too; but on asyncio without a cancel scope, which looks like a
+    mistake of the handler that it hits.
+    """
+
+    def __init__(self, app: AsgiApp, log: AccessLog | None) -> None:
         self._app = app
         self._log = log
+        self._scopes: set[anyio.CancelScope] = set()
+
+    def cancel(self) -> None:
+        for scope in self._scopes:
+            scope.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -180,12 +184,16 @@ class _Logged:
 
         began = time.perf_counter()
         client = scope.get("client")
-        try:
-            await self._app(scope, receive, counted)
-        finally:
-            seconds = time.perf_counter() - began
-            path = scope["path"]
-            self._log.add(AccessEntry(scope["method"], path, status, sent, seconds, str(client[0]) if client else ""))
+        with anyio.CancelScope() as cancelling:
+            self._scopes.add(cancelling)
+            try:
+                await self._app(scope, receive, counted)
+            finally:
+                self._scopes.discard(cancelling)
+                if self._log is not None:
+                    address = str(client[0]) if client else ""
+                    seconds = time.perf_counter() - began
+                    self._log.add(AccessEntry(scope["method"], scope["path"], status, sent, seconds, address))
 
 
 _ELSEWHERE = {

@@ -19,7 +19,7 @@ from mcpcore_transports.framing.eventstream import KEEP_ALIVE, encode_event
 from mcpcore_transports.http.replies import EVENT_STREAM_HEADERS
 from mcpcore_transports.web.exchange import Headers, WebRequest, WebResponse
 
-__all__ = ("MAX_CONNECTIONS", "MAX_POSTED", "SseServer")
+__all__ = ("DEPRECATION", "MAX_CONNECTIONS", "MAX_POSTED", "Serves", "SseServer")
 
 MAX_CONNECTIONS = 10_000
 """Event streams of one server. Each is an open connection, so the host's own limit is usually met first."""

@@ -24,7 +24,7 @@ from mcpcore_transports.stdio.processes import (
     take_down,
 )
 
-__all__ = ("EXIT_STATUS_SECONDS", "ProcessStream", "StdioTransport", "connect")
+__all__ = ("EXIT_STATUS_SECONDS", "WRITE_BYTES", "ProcessStream", "StdioTransport", "connect")
 
 EXIT_STATUS_SECONDS = 1.0
 """How long the end of a child's output waits for its exit status and last words, for the error text alone."""

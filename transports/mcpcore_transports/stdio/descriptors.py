@@ -27,7 +27,7 @@ from mcpcore_transports.stdio.pipe import READ_BYTES, WRITE_DEADLINE_SECONDS, By
 
 assert sys.platform != "win32"
 
-__all__ = ("DescriptorStream", "InputDescriptor", "OutputDescriptor")
+__all__ = ("FILE_WRITE_BYTES", "DescriptorStream", "InputDescriptor", "OutputDescriptor")
 
 FILE_WRITE_BYTES = 1024 * 1024
 """Bytes written to a regular file before other tasks get a turn."""

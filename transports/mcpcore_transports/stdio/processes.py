@@ -16,6 +16,9 @@ from mcpcore_transports.stdio.diagnostics import Diagnostics
 from mcpcore_transports.stdio.pipe import READ_BYTES
 
 __all__ = (
+    "COMMAND_TEXT_CHARACTERS",
+    "LAST_WORDS_SECONDS",
+    "POLL_SECONDS",
     "REAP_SECONDS",
     "STDIN_CLOSE_SECONDS",
     "TERM_SECONDS",

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 
 from mcpcore.errors import ConnectFailed, LocalProtocolError
 
-__all__ = ("private_stdio",)
+__all__ = ("STDERR", "STDIN", "STDOUT", "private_stdio")
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-__all__ = ("STALL_SECONDS", "patient_stderr")
+__all__ = ("ROOM_BYTES", "STALL_SECONDS", "patient_stderr")
 
 STALL_SECONDS = 1.0
 """How long a host may leave stderr unread before what follows is dropped, up to the moment it reads again. Nothing

@@ -17,7 +17,7 @@ import anyio.lowlevel
 from mcpcore.errors import ConnectionLost
 from mcpcore_transports.stdio.pipe import READ_BYTES, WRITE_DEADLINE_SECONDS, ByteStream
 
-__all__ = ("CallThread", "ThreadStream")
+__all__ = ("WRITE_BYTES", "Call", "CallThread", "ThreadStream")
 
 WRITE_BYTES = 64 * 1024
 """Bytes written in one call; the deadline is for each."""
