@@ -142,6 +142,11 @@ class Inbox(ReplyChannel):
         """Messages that a transport discarded because this inbox stayed full."""
 
     @property
+    def size(self) -> int:
+        """Messages that wait to be read."""
+        return len(self._waiting)
+
+    @property
     def full(self) -> bool:
         return len(self._waiting) >= self._limit
 

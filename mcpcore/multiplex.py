@@ -35,7 +35,7 @@ from mcpcore.jsonrpc import (
 from mcpcore.methods import NOTIFICATIONS
 from mcpcore.types import META_SUBSCRIPTION_ID, CancelledNotificationParams
 
-__all__ = ("FLUSH_SECONDS", "OUTBOX_BYTES", "STALL_SECONDS", "Multiplexer", "Pipe")
+__all__ = ("FLUSH_SECONDS", "MAX_CHANGES", "OUTBOX_BYTES", "STALL_SECONDS", "Multiplexer", "Pipe")
 
 OUTBOX_BYTES = 1024 * 1024
 """Bytes that may wait for the writer before `send` waits: more than a burst of answers, little beside a process."""
@@ -44,6 +44,10 @@ STALL_SECONDS = 1.0
 """How long one full inbox may hold up the pipe that all callers share. A progress callback that is slower than
 this per message loses messages from the middle (`statistics()["dropped"]` counts them), and a callback that
 itself waits for another answer on this pipe costs a second, not for ever."""
+
+MAX_CHANGES = 4096
+"""Changes of different things that wait in one inbox: more than one listen may watch, so that only a server which
+announces what nobody asked for loses any."""
 
 FLUSH_SECONDS = 5.0
 """How long `aclose` waits for a peer to read what was accepted before it closes all the same."""
@@ -248,7 +252,9 @@ class Multiplexer(Channel):
             return
         if message.method in _LISTENED:
             # A change is a level, not an event: one that waits to be read says all that a second would say.
-            if not inbox.holds(message.__eq__):
+            if inbox.size >= MAX_CHANGES:
+                self._dropped += 1
+            elif not inbox.holds(message.__eq__):
                 inbox.put(Envelope(message, None, self._origin))
             return
         if inbox.full and not inbox.dropped:

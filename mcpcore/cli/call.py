@@ -56,7 +56,7 @@ def call(arguments: Namespace) -> int:
         return show(result)
 
     return visit(
-        target_of(arguments.target, arguments.config),
+        target_of(arguments.target, arguments.config, headers=arguments.header, token=arguments.token),
         work,
         reports,
         backend=backend,

@@ -30,7 +30,7 @@ def list_offers(arguments: Namespace) -> int:
         return 0
 
     return visit(
-        target_of(arguments.target, arguments.config),
+        target_of(arguments.target, arguments.config, headers=arguments.header, token=arguments.token),
         work,
         Reports(),
         backend=backend,

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
-from mcpcore.cli.usage import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, WrongUsage
+from mcpcore.cli.flags import SERVING_FLAGS
+from mcpcore.cli.usage import EXIT_FAILED, EXIT_USAGE
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -15,10 +16,19 @@ __all__ = ("main",)
 
 _TARGET = """\
 TARGET is one of
+  URL                      a server at http://… or https://…, of whichever generation
   FILE.py[:name]           a server in a Python file, run in this process
   pkg.mod[:name]           the same in a module
   'stdio:COMMAND ARGS…'    a command that serves on stdin and stdout, words quoted as in a shell
   NAME                     with --config FILE: an entry of its "mcpServers"
+"""
+
+_RUN = """\
+Every flag of run has an environment variable, e.g. MCPCORE_TRANSPORT or MCPCORE_ALLOW_HOST=a.example,b.example. The
+flag counts before the variable. An address that others can reach needs --allow-host or --public-url.
+
+With --workers a connection goes to any of the processes. Sessions (up to 2025-11-25, and sse) live in one of them: use
+--era modern, or a proxy that sends a client to the same process, which is then better served by several programs.
 """
 
 _EXITS = """\
@@ -40,11 +50,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _run(arguments)
         sys.stdout.flush()
-    except WrongUsage as wrong:
-        print(f"mcpcore {arguments.command}: {wrong}", file=sys.stderr)
-        code = EXIT_USAGE
-    except KeyboardInterrupt:
-        code = EXIT_INTERRUPTED
     except BrokenPipeError:
         # Who reads our output has gone, e.g. `| head`. Nothing may be flushed there again when Python exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -54,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: "Namespace") -> int:
-    from mcpcore.cli.source import BrokenSource
+    from mcpcore.cli.ending import exit_code
 
     command: Any
     if arguments.command == "run":
@@ -63,12 +68,7 @@ def _run(arguments: "Namespace") -> int:
         from mcpcore.cli.list import list_offers as command
     else:
         from mcpcore.cli.call import call as command
-    try:
-        code: int = command(arguments)
-    except BrokenSource as broken:
-        sys.stderr.write(broken.traceback_text)
-        return EXIT_FAILED
-    return code
+    return exit_code(arguments.command, lambda: command(arguments))
 
 
 def _read(argv: Sequence[str]) -> "Namespace":
@@ -112,12 +112,21 @@ def _parser() -> "ArgumentParser":
         )
         return added
 
-    run = command("run", "SOURCE [options]", "serve the Server of a Python file or module", _EXITS)
+    run = command("run", "SOURCE [options]", "serve the Server of a Python file or module", _RUN + "\n" + _EXITS)
     run.add_argument("source", metavar="SOURCE", help="FILE.py[:name] or pkg.mod[:name]; the name when it has several")
-    run.add_argument("--transport", metavar="NAME", help="stdio (the default), or MCPCORE_TRANSPORT")
-    run.add_argument("--backend", metavar="NAME", help="trio or asyncio; else MCPCORE_BACKEND, the Server's, asyncio")
-    run.add_argument("--grace", metavar="SECONDS", help="what accepted work gets at the end (5), or MCPCORE_GRACE")
-    run.add_argument("--era", metavar="NAME", help="all, modern or legacy; else MCPCORE_ERA, what the Server says")
+    run.add_argument(
+        "--transport", metavar="NAME", help="stdio (the default), http, sse, or several: http,sse share a port"
+    )
+    run.add_argument("--backend", metavar="NAME", help="trio or asyncio; else what the Server says, else asyncio")
+    run.add_argument("--grace", metavar="SECONDS", help="what accepted work gets at the end (5)")
+    run.add_argument("--era", metavar="NAME", help="all, modern or legacy; else what the Server says")
+    web = run.add_argument_group("http and sse")
+    for flag in SERVING_FLAGS:
+        if flag.metavar is None:
+            web.add_argument(f"--{flag.name}", action="store_true", help=flag.about)
+        else:
+            action = "append" if flag.many else "store"
+            web.add_argument(f"--{flag.name}", metavar=flag.metavar, action=action, help=flag.about)
 
     lists = command("list", "TARGET [options]", "show what a server offers", _TARGET + "\n" + _EXITS)
     call = command(
@@ -138,6 +147,8 @@ def _parser() -> "ArgumentParser":
         client.add_argument("--timeout", metavar="SECONDS", help="how long any request may take (120)")
         client.add_argument("--era", metavar="NAME", help="auto (the default), modern, legacy, or a revision")
         client.add_argument("--backend", metavar="NAME", help="trio or asyncio, or MCPCORE_BACKEND")
+        client.add_argument("--header", metavar="NAME:VALUE", action="append", help="sent to a URL; again for more")
+        client.add_argument("--token", metavar="TOKEN", help="a bearer token for a URL, or MCPCORE_TOKEN")
         client.add_argument("--config", metavar="FILE", help="a JSON file with mcpServers; TARGET is a name in it")
     for each in (run, lists, call):
         each.add_argument("--debug", action="store_true", help="show the traceback of an error")

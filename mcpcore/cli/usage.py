@@ -5,7 +5,20 @@ import os
 from collections.abc import Callable
 from typing import TypeVar
 
-__all__ = ("EXIT_FAILED", "EXIT_INTERRUPTED", "EXIT_USAGE", "WrongUsage", "one_of", "seconds", "setting")
+__all__ = (
+    "EXIT_FAILED",
+    "EXIT_INTERRUPTED",
+    "EXIT_USAGE",
+    "MAX_PORT",
+    "WrongUsage",
+    "count",
+    "one_of",
+    "path",
+    "port",
+    "seconds",
+    "setting",
+    "switch",
+)
 
 EXIT_FAILED = 1
 """The server or the tool failed."""
@@ -15,6 +28,9 @@ EXIT_USAGE = 2
 
 EXIT_INTERRUPTED = 130
 """Ended by Ctrl+C, as shells count it: 128 + SIGINT."""
+
+MAX_PORT = 65535
+"""The last TCP port."""
 
 T = TypeVar("T")
 
@@ -48,6 +64,36 @@ def one_of(*words: str) -> Callable[[str], str]:
         return text
 
     return read
+
+
+def count(text: str) -> int:
+    """Reads a number of things, at least one."""
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise ValueError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """Reads a TCP port; 0 is any free one."""
+    if not (text.isascii() and text.isdigit() and int(text) <= MAX_PORT):
+        raise ValueError(f"{text!r} is no port: 0 to {MAX_PORT}")
+    return int(text)
+
+
+def path(text: str) -> str:
+    """Reads the path of a URL."""
+    if not text.startswith("/") or not text.isascii() or not text.isprintable() or set(text) & set(" ?#"):
+        raise ValueError(f"{text!r} is no path: write it as in a URL, with a / before it")
+    return text
+
+
+def switch(text: str) -> bool:
+    """Reads yes or no."""
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError(f"{text!r} is neither yes nor no")
 
 
 def seconds(text: str) -> float:

@@ -48,7 +48,7 @@ def visit(
     backend = backend or target.backend or BACKENDS[0]
     try:
         with print_to_stderr(), sole_error():
-            options["on_log"] = reports.log
+            options = {**options, **target.options, "on_log": reports.log}
             return anyio.run(partial(_visit, target.client_target, work, options), backend=backend)
     except _TOLD as error:
         reports.finish()

@@ -365,3 +365,14 @@ async def test_changes_go_to_the_listen_they_name_and_equal_ones_wait_once() -> 
             uris.append(message.params.uri)
         assert uris == ["a:1", "a:2"]
         assert multiplexer.statistics()["orphans"] == 1
+
+
+async def test_a_server_that_announces_what_nobody_asked_for_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcpcore.multiplex.MAX_CHANGES", 5)
+    async with wired() as (peer, multiplexer):
+        inbox = Inbox()
+        await multiplexer.send(Envelope(Request("L", "subscriptions/listen"), inbox))
+        await peer.say(*(updated(f"a:{n}", "L") for n in range(9)), {"method": "notifications/other"})
+        assert (await multiplexer.receive()).message == Notification("notifications/other")
+        assert inbox.size == 5
+        assert multiplexer.statistics()["dropped"] == 4

@@ -33,8 +33,8 @@ def test_each_is_at_least_itself(revision: Revision) -> None:
 
 def test_the_last_one_ended_the_handshake() -> None:
     assert [revision.era for revision in REVISIONS] == [Era.LEGACY] * 4 + [Era.MODERN]
-    assert HANDSHAKE_REVISIONS == REVISIONS[:4]
-    assert MODERN_REVISIONS == REVISIONS[4:]
+    assert REVISIONS[:4] == HANDSHAKE_REVISIONS
+    assert REVISIONS[4:] == MODERN_REVISIONS
     assert (LATEST, LATEST_HANDSHAKE) == (Revision.R2026_07_28, Revision.R2025_11_25)
 
 

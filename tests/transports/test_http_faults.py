@@ -68,11 +68,13 @@ async def _post_to(wire: Wire, uri: str, body: Any) -> Answer:
 async def _refused(site: Site) -> None:
     """Wait until connections are refused."""
     with anyio.fail_after(20):
-        try:
-            while True:
+        while True:
+            try:
                 await (await site.wire()).close()
-        except ConnectionRefusedError:
-            return
+            except ConnectionRefusedError:
+                return
+            except ConnectionResetError:
+                continue  # it waited to be accepted when the listener closed
 
 
 # -- stopping under clients that do not read -------------------------------------------------------------------------

@@ -75,7 +75,8 @@ async def hosted(
 ) -> AsyncIterator[Site]:
     """`app` under uvicorn or hypercorn, on a free port."""
     run: Callable[..., Awaitable[None]] = {"uvicorn": _uvicorn, "hypercorn": _hypercorn}[host]
-    listening = socket.socket()
+    # With its protocol named, asyncio sets TCP_NODELAY on what it accepts.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     listening.listen(100)
     listening.setblocking(False)
@@ -146,7 +147,9 @@ async def test_alone(host: str, lifespan: bool) -> None:
         assert (made.entered, made.left) == (1, 1)
 
 
-async def test_a_framework_that_wires_our_lifespan_enters_it_once(host: str) -> None:
+async def test_a_framework_that_wires_our_lifespan_enters_it_once(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The sessions live in a task of the event loop here, so leaving the lifespan waits this long for them.
+    monkeypatch.setattr("mcpcore.server.LEAVE_SECONDS", 0.1)
     made = offer()
 
     @asynccontextmanager

@@ -115,7 +115,7 @@ class EventDecoder:
     """
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self.last_event_id = ""
+        self.last_event_id: str = ""
         self.retry_ms: int | None = None
         self._limit = max_event_bytes
         self._opening: bytes | None = b""

@@ -51,16 +51,18 @@ class Endpoint:
     def __init__(self, server: Served, options: HttpOptions) -> None:
         self._server = server
         self._options = options
-        self.sessions = SessionTable(
+        self.sessions: SessionTable = SessionTable(
             self._serve_session, options.store, max_sessions=options.max_sessions, idle_seconds=options.idle_seconds
         )
         self._handshake = HandshakeExchange(self.sessions, options)
         self._path = None if options.path is None else options.path.rstrip("/") or "/"
         self._sse_path = None if options.sse_path is None else options.sse_path.rstrip("/") or "/"
         self._messages_path = None if self._sse_path is None else self._sse_path.rstrip("/") + "/messages"
-        self.streams = SseServer(messages_path=self._messages_path or "", max_connections=options.max_sessions)
+        self.streams: SseServer = SseServer(
+            messages_path=self._messages_path or "", max_connections=options.max_sessions
+        )
         self._waiting = Patience()
-        self.draining = False
+        self.draining: bool = False
 
     def start(self, tasks: TaskGroup) -> None:
         """Let sessions and what else outlives a request live in this task group."""

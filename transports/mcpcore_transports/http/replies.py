@@ -71,7 +71,7 @@ class ExchangeReply(ReplyChannel):
         self._unsent: list[bytes] = []
         self._sending = self._answering = False
         self._sent: anyio.Event | None = None
-        self.answered = False
+        self.answered: bool = False
         """Whether the host has been given the answer."""
 
     async def send(self, envelope: Envelope) -> bool:

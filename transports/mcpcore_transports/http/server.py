@@ -56,7 +56,7 @@ async def serve(
     are. `read_timeout` (seconds) replaces the limits for a head and for a body.
 
     Raises `LocalProtocolError` for an address that others can reach when nothing says who may (`allow_hosts`,
-    `public_url` or `auth`), `OSError` when the address cannot be had.
+    `public_url` or `auth`), `ConnectFailed` when the address cannot be had.
     """
     options = HttpOptions.for_bind(
         "localhost" if uds is not None else host,

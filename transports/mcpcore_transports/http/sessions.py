@@ -40,22 +40,22 @@ class HttpSession(Channel):
     """One handshake session: a channel whose messages come in by POST and go out on event streams."""
 
     def __init__(self, store: ReplayStore, origin: Origin, now: float) -> None:
-        self.id = secrets.token_urlsafe(32)
+        self.id: str = secrets.token_urlsafe(32)
         """Unguessable, and not a credential: `principal` is checked on every request."""
-        self.principal = origin.principal
-        self.exchange = SessionExchange()
+        self.principal: str | None = origin.principal
+        self.exchange: SessionExchange = SessionExchange()
         self._store = store
         self._incoming = Inbox()
         self._names = 0
         self._streams: dict[str, Stream] = {}
-        self.unasked = Stream(self.exchange, store, self.id, "0", on_over=self._over)
+        self.unasked: Stream = Stream(self.exchange, store, self.id, "0", on_over=self._over)
         """What belongs to no request: it is read by GET."""
         self.unasked.streaming = True
         self._streams["0"] = self.unasked
         self._answered: deque[Stream] = deque()
         """Streams that are over and were kept, oldest first."""
         self.last_used = now
-        self.closed = False
+        self.closed: bool = False
 
     @property
     def busy(self) -> bool:

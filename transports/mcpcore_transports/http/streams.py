@@ -46,7 +46,7 @@ class Reader:
         self._size = 0
         self._arrived: anyio.Event | None = None
         self._left: anyio.Event | None = None
-        self.ended = False
+        self.ended: bool = False
 
     async def next(self) -> Item | None:
         """The next item; None when this reader has been replaced or the stream is over."""
@@ -120,15 +120,15 @@ class Stream(ReplyChannel):
         self._id = id
         self._reader: Reader | None = None
         self._order = anyio.Lock(fast_acquire=True)
-        self.name = name
-        self.streaming = False
+        self.name: str = name
+        self.streaming: bool = False
         """Whether anything has been sent but the answer, so that the response is an event stream; until then nothing
         needs to be kept."""
-        self.primes = False
+        self.primes: bool = False
         """Whether the stream begins with an event without data (from 2025-11-25 on): an id to come back with."""
         self.instead: Stream | None = None
         """Where questions go when this stream's response can hold nothing but the answer."""
-        self.done = False
+        self.done: bool = False
 
     @property
     def attached(self) -> bool:

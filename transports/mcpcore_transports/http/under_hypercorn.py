@@ -67,8 +67,7 @@ async def serve(
     long stopping takes are not its business. Of `limits`, body_seconds, write_seconds and quiet_seconds count. Reports
     started when it listens.
 
-    Raises `LocalProtocolError` for a configuration that cannot be, and `OSError` when the address cannot be had, or a
-    file that the configuration names.
+    Raises `LocalProtocolError` for a configuration that cannot be, and `OSError` when the address cannot be had.
     """
     config = _read(hypercorn_config)
     config.graceful_timeout = grace + OVERTIME_SECONDS
@@ -78,7 +77,6 @@ async def serve(
         config.keep_alive_timeout = min(config.keep_alive_timeout, read_timeout)
     http_options = HttpOptions.for_bind("localhost" if uds is not None else host, **options)
     endpoint = Endpoint(server, http_options)
-    config.create_ssl_context()  # so that what is wrong with it shows before anybody is told that this listens
     listening = await open_sockets(host, port, uds, sockets)
     try:
         paths = (http_options.path, http_options.sse_path)
@@ -216,8 +214,9 @@ def _read(path: str | os.PathLike[str] | None) -> Any:
         return config
     try:
         config = Config.from_pyfile(path) if Path(path).suffix == ".py" else Config.from_toml(path)
-    except (ValueError, ImportError, SyntaxError) as error:
-        raise LocalProtocolError(f"{os.fspath(path)}: {error} (--hypercorn-config)") from None
+        config.create_ssl_context()  # so that what is wrong with it shows before anybody is told that this listens
+    except (OSError, ValueError, ImportError, SyntaxError) as error:
+        raise LocalProtocolError(f"--hypercorn-config {os.fspath(path)}: {error}") from None
     blank = Config()
     for name, instead in _ELSEWHERE.items():
         if getattr(config, name) != getattr(blank, name):

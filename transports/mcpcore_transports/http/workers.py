@@ -25,7 +25,7 @@ from typing import Any, NoReturn, TypeAlias
 
 from mcpcore.errors import LocalProtocolError
 from mcpcore_transports.http.server import say_urls
-from mcpcore_transports.web.sockets import bind_address, bind_path, close_sockets, prepare
+from mcpcore_transports.web.sockets import bind_address, bind_path, close_sockets, naming_address, prepare
 
 __all__ = (
     "MAX_RESTART_SECONDS",
@@ -82,7 +82,8 @@ def supervise(
         raise LocalProtocolError("workers need a system that can fork; start several programs behind a proxy instead")
     if not os.environ.get(STATE_KEY_VARIABLE):
         os.environ[STATE_KEY_VARIABLE] = secrets.token_hex(_STATE_KEY_BYTES)
-    sets = _open(count, host, port, uds)
+    with naming_address(host, port, uds):
+        sets = _open(count, host, port, uds)
     try:
         return _Crew(work, sets, grace).run()
     finally:

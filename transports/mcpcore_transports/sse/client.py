@@ -1,19 +1,22 @@
 """HTTP+SSE of 2024-11-05, client side: a `Pipe` whose frames come as events and leave as POSTs."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from urllib.parse import urljoin, urlsplit
+from typing import TypeAlias
+from urllib.parse import urljoin
 
 import anyio
 
-from mcpcore.errors import ConnectFailed, ConnectionLost
+from mcpcore.errors import ConnectFailed, ConnectionLost, LocalProtocolError
 from mcpcore.jsonrpc import Oversize
 from mcpcore.multiplex import Pipe
 from mcpcore_transports.framing.eventstream import Event, EventDecoder
-from mcpcore_transports.http.failures import HttpError
+from mcpcore_transports.http.failures import connection_errors, read_refusal
 from mcpcore_transports.web.client import HttpClient, HttpResponse
+from mcpcore_transports.web.exchange import Headers
+from mcpcore_transports.web.urls import parse_url
 
-__all__ = ("ENDPOINT_SECONDS", "POST_SECONDS", "SsePipe", "open_stream")
+__all__ = ("ENDPOINT_SECONDS", "POST_SECONDS", "HeadersSource", "SsePipe", "open_stream")
 
 ENDPOINT_SECONDS = 10.0
 """How long a server may take to say where to post: it is the first thing it does."""
@@ -21,60 +24,81 @@ ENDPOINT_SECONDS = 10.0
 POST_SECONDS = 30.0
 """How long a server may take to accept one message. The answer comes on the event stream."""
 
-_ACK_BYTES = 64 * 1024
-"""Bytes of an acknowledgement that are read, for its text or to keep the connection."""
+HeadersSource: TypeAlias = Callable[..., Awaitable[Headers]]
+"""Called with the headers of one request, as pairs; returns them with the caller's own, such as credentials."""
 
 
 class SsePipe(Pipe):
     """One open event stream and the URI to post to."""
 
-    def __init__(self, client: HttpClient, response: HttpResponse, headers: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, client: HttpClient, response: HttpResponse, headers: HeadersSource) -> None:
         self._client = client
         self._chunks = response.stream()
         self._headers = headers
         self._decoder = EventDecoder()
         self._uri = ""
         self._frames: list[bytes | Oversize] = []
+        self._failure = ConnectionLost("the connection is closed")
+        self._closed = False
+        self._reading: anyio.CancelScope | None = None
+        self._left = anyio.Event()
 
     async def find_endpoint(self, url: str) -> None:
-        """Read until the server has said where to post. Raises `ConnectFailed`."""
-        while True:
+        """Read until the server has said where to post. Raises `ConnectFailed`, and as `receive`."""
+        while not self._uri:
             for event in await self._events():
                 if isinstance(event, Event) and event.event == "endpoint" and not self._uri:
-                    self._uri = urljoin(url, event.data.decode())
-                    ours, theirs = urlsplit(url), urlsplit(self._uri)
-                    if (ours.scheme, ours.netloc) != (theirs.scheme, theirs.netloc):
-                        # Whatever is posted carries our credentials.
-                        raise ConnectFailed(f"the server wants messages posted to another origin: {theirs.netloc}")
+                    self._uri = _endpoint(url, event.data.decode(errors="replace"))
                 else:
                     self._keep(event)
-            if self._uri:
-                return
 
     async def receive(self) -> Sequence[bytes | Oversize]:
         while not self._frames:
-            for event in await self._events():
+            if self._closed:
+                raise self._failure
+            self._left = anyio.Event()
+            events: list[Event | Oversize] = []
+            try:
+                with anyio.CancelScope() as self._reading:
+                    events = await self._events()
+            finally:
+                self._reading = None
+                self._left.set()
+            for event in events:
                 self._keep(event)
         frames, self._frames = self._frames, []
         return frames
 
     async def send(self, frames: Sequence[bytes]) -> None:
-        headers = (("content-type", "application/json"), ("accept", "application/json"), *self._headers)
         for frame in frames:
-            with anyio.move_on_after(POST_SECONDS) as scope:
-                async with self._client.request("POST", self._uri, headers=headers, body=frame) as response:
-                    text = await response.read(_ACK_BYTES)
-                    if response.status >= 300:
-                        raise HttpError.of(response.status, text)
-            if scope.cancelled_caught:
-                raise ConnectionLost(f"the server did not accept a message within {POST_SECONDS:g} s")
+            try:
+                await self._post(frame)
+            except ConnectionLost as lost:
+                # The answer can only come on the event stream, and will not: whoever waits there is to know why.
+                self._failure = lost
+                raise
 
     async def aclose(self) -> None:
-        """The response is closed by `open_stream`, which opened it."""
+        """End the wait of `receive`. The response is closed by `open_stream`, which opened it."""
+        self._closed = True
+        if self._reading is not None:
+            self._reading.cancel()
+            # Nobody may wait for a socket that is about to be closed.
+            await self._left.wait()
+
+    async def _post(self, frame: bytes) -> None:
+        with connection_errors(), anyio.move_on_after(POST_SECONDS) as patience:
+            headers = await self._headers(("content-type", "application/json"), ("accept", "application/json"))
+            async with self._client.request("POST", self._uri, headers=headers, body=frame) as response:
+                if response.status >= 300:
+                    raise await read_refusal(response)
+        if patience.cancelled_caught:
+            raise ConnectionLost(f"the server did not accept a message within {POST_SECONDS:g} s")
 
     async def _events(self) -> list[Event | Oversize]:
         try:
-            chunk = await anext(self._chunks)
+            with connection_errors():
+                chunk = await anext(self._chunks)
         except StopAsyncIteration:
             raise anyio.EndOfStream from None
         return self._decoder.feed(chunk)
@@ -86,13 +110,33 @@ class SsePipe(Pipe):
             self._frames.append(event.data)
 
 
+def _endpoint(url: str, said: str) -> str:
+    """Where to post. Raises `ConnectFailed` for another origin: whatever is posted carries our credentials."""
+    try:
+        uri = urljoin(url, said)
+        ours, theirs = parse_url(url).origin, parse_url(uri).origin
+    except (ValueError, LocalProtocolError) as error:
+        raise ConnectFailed(f"the server did not say where to post: {error}") from error
+    if ours != theirs:
+        raise ConnectFailed(f"the server wants messages posted to another origin, {theirs.shown}; that is refused")
+    return uri
+
+
 @asynccontextmanager
-async def open_stream(client: HttpClient, url: str, headers: Sequence[tuple[str, str]]) -> AsyncIterator[SsePipe]:
-    """Connect to the event stream of a 2024-11-05 server. Raises `ConnectFailed` when `url` has none."""
-    async with client.request("GET", url, headers=(("accept", "text/event-stream"), *headers)) as response:
+async def open_stream(client: HttpClient, url: str, headers: HeadersSource) -> AsyncIterator[SsePipe]:
+    """Connect to the event stream of a 2024-11-05 server.
+
+    Raises `ConnectFailed` when `url` has none (`HttpRefused` when it answers with another status), `ConnectionLost`
+    when it broke before the server said where to post.
+    """
+    with connection_errors():
+        own = await headers(("accept", "text/event-stream"))
+        opening = client.request("GET", url, headers=own)
+        response = await opening.__aenter__()
+    try:
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if response.status != 200 or kind != "text/event-stream":
-            raise HttpError.of(response.status, await response.read(_ACK_BYTES))
+            raise await read_refusal(response, harmless=True)
         pipe = SsePipe(client, response, headers)
         with anyio.move_on_after(ENDPOINT_SECONDS) as scope:
             try:
@@ -102,3 +146,5 @@ async def open_stream(client: HttpClient, url: str, headers: Sequence[tuple[str,
         if scope.cancelled_caught:
             raise ConnectFailed(f"the event stream did not say where to post within {ENDPOINT_SECONDS:g} s")
         yield pipe
+    finally:
+        await opening.__aexit__(None, None, None)

@@ -34,7 +34,7 @@ class Diagnostics:
         self._stream = stream
         self._listener: Callable[[bytes], None] | None = listener
         self._tail = bytearray()
-        self.ended = anyio.Event()
+        self.ended: anyio.Event = anyio.Event()
         """Set when the child and all that inherited its stderr have closed it."""
 
     async def drain(self) -> None:
@@ -71,7 +71,7 @@ class OwnStderr:
     """Passes bytes on to this process's stderr, dropping them rather than waiting for whoever reads that."""
 
     def __init__(self) -> None:
-        self.dropped = 0
+        self.dropped: int = 0
         """Bytes."""
         if sys.platform == "win32":
             from mcpcore_transports.stdio.threads import Call, CallThread

@@ -32,7 +32,7 @@ class Call(Generic[T]):
         self._function = function
         self._results: list[T] = []
         self._error: OSError | None = None
-        self.done = anyio.Event()
+        self.done: anyio.Event = anyio.Event()
 
     def make(self) -> None:
         try:
@@ -55,7 +55,7 @@ class CallThread:
     """
 
     def __init__(self, name: str, fd: int) -> None:
-        self.fd = os.dup(fd)
+        self.fd: int = os.dup(fd)
         self._token = anyio.lowlevel.current_token()
         self._calls: queue.SimpleQueue[Call[int] | Call[bytes] | None] = queue.SimpleQueue()
         threading.Thread(target=self._work, name=name, daemon=True).start()

@@ -39,7 +39,7 @@ class AsgiApp:
 
     def __init__(self, app: Application, *, limits: HttpLimits | None = None) -> None:
         self.app = app
-        self.limits = limits or HttpLimits()
+        self.limits: HttpLimits = limits or HttpLimits()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request. Refuses websockets; lifespan events are only acknowledged."""
@@ -94,17 +94,17 @@ class AsgiRequest(WebRequest):
 
     def __init__(self, scope: Scope, connection: "_Client") -> None:
         self.connection = connection
-        self.method = scope["method"].upper()
-        self.mount = scope.get("root_path", "").rstrip("/")
+        self.method: str = scope["method"].upper()
+        self.mount: str = scope.get("root_path", "").rstrip("/")
         path = scope["path"]
         # ASGI 2.3 and Starlette leave the path whole; older servers and middleware take the prefix off it.
         if self.mount and (path == self.mount or path.startswith(self.mount + "/")):
             path = path[len(self.mount) :]
-        self.path = path or "/"
-        self.query = scope.get("query_string", b"").decode("latin-1")
-        self.scheme = scope.get("scheme", "http")
+        self.path: str = path or "/"
+        self.query: str = scope.get("query_string", b"").decode("latin-1")
+        self.scheme: str = scope.get("scheme", "http")
         address = scope.get("client")
-        self.client = str(address[0]) if address else ""
+        self.client: str = str(address[0]) if address else ""
         self._pairs = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in scope["headers"]]
         self.headers: Mapping[str, str] = join_headers(self._pairs)
         self._body: bytes | None = None
@@ -129,7 +129,7 @@ class AsgiRequest(WebRequest):
 class AsgiResponse(WebResponse):
     """A response into an ASGI `send`."""
 
-    finished = False
+    finished: bool = False
 
     def __init__(self, method: str, client: "_Client") -> None:
         self._client = client
@@ -183,8 +183,8 @@ class _Client:
         self._send = send
         self._limits = limits
         self._tasks = tasks
-        self.lost = False
-        self.late = False
+        self.lost: bool = False
+        self.late: bool = False
         self.when_gone: Callable[[], None] | None = None
         self._watching = False
         self._last_sent = 0.0

@@ -34,17 +34,17 @@ _log = logging.getLogger("mcpcore.http")
 class Reply(WebResponse):
     """A response as its connection sees it."""
 
-    finished = False
-    status = 0
+    finished: bool = False
+    status: int = 0
     """0 until the head is sent."""
 
-    sent_bytes = 0
+    sent_bytes: int = 0
     """Bytes of the body."""
 
-    reusable = False
+    reusable: bool = False
     """Whether another request may follow on the connection."""
 
-    idle_bytes = b""
+    idle_bytes: bytes = b""
     """What `Connection.sweep` sends when the stream has been silent; empty to send nothing."""
 
     @abstractmethod
@@ -77,11 +77,11 @@ class Connection(Watched):
         self.peer = peer
         self.client = client
         self.host = host
-        self.parser = host.make_parser()
-        self.running_since = 0.0
-        self.idle = False
+        self.parser: Parser = host.make_parser()
+        self.running_since: float = 0.0
+        self.idle: bool = False
         """Whether it is kept between two requests; false before the first, which a new client is about to send."""
-        self.yielded = 0.0
+        self.yielded: float = 0.0
         """When this task last let others run (`time.monotonic`)."""
         self.refusal: BadRequest | None = None
         """Why a wait for the request was given up, for the answer that says so."""

@@ -17,21 +17,22 @@ __all__ = ("ConnectionRequest", "join_headers")
 class ConnectionRequest(WebRequest):
     """A request whose body is still on `connection`. Raises `BadRequest` for a target that is neither path nor URL."""
 
-    mount = ""
+    mount: str = ""
 
     def __init__(self, connection: Connection, head: Head) -> None:
         self._connection = connection
         self._head = head
         self._pairs = head.headers
         self._body: bytes | None = None
-        self.method = head.method
-        self.scheme = connection.host.scheme
-        self.client = connection.client
+        self.method: str = head.method
+        self.scheme: str = connection.host.scheme
+        self.client: str = connection.client
         target = head.target
         if not target.startswith("/"):
             target = self._accept_url(target)
-        path, _, self.query = target.partition("?")
-        self.path = unquote(path) if "%" in path else path
+        path, _, query = target.partition("?")
+        self.query: str = query
+        self.path: str = unquote(path) if "%" in path else path
         self.headers: Mapping[str, str] = join_headers(self._pairs)
 
     def header_values(self, name: str) -> Sequence[str]:

@@ -22,7 +22,7 @@ READ_BYTES = 64 * 1024
 class Peer:
     """One connected socket, which it owns. One task reads and one writes at a time."""
 
-    must_be_asked = False
+    must_be_asked: bool = False
     """Whether the client can say goodbye without the kernel noticing, so that only `left` finds out."""
 
     def __init__(self, connected: socket.socket) -> None:
@@ -30,9 +30,9 @@ class Peer:
         self._socket = connected
         self.unsent: bytes | memoryview = b""
         """What was pushed and has not been taken by the kernel."""
-        self.draining = False
+        self.draining: bool = False
         """Whether a task waits in `drain`. Nobody else may push then: it would wait for room that it needs no more."""
-        self.progressed = 0.0
+        self.progressed: float = 0.0
         """When the kernel last took something, or could not take what was then pushed (`time.monotonic`)."""
 
     def fileno(self) -> int:

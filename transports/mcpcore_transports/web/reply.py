@@ -23,6 +23,11 @@ class ConnectionReply(Reply):
     application gave as content-length.
     """
 
+    finished: bool
+    sent_bytes: int
+    reusable: bool
+    idle_bytes: bytes
+
     def __init__(self, connection: Connection, head: Head) -> None:
         self._connection = connection
         self._head = head

@@ -33,7 +33,7 @@ class RequestHead:
 
     def __init__(self, url: Url, proxy: Proxy | None, headers: Headers) -> None:
         self.origin: Origin = url.origin
-        self.proxy = proxy
+        self.proxy: Proxy | None = proxy
         target = url.target
         framing = f"host: {url.origin.authority}\r\n"
         if proxy is not None and url.origin.scheme == "http":

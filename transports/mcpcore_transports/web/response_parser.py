@@ -51,7 +51,7 @@ class ResponseParser:
         self._head_bytes = head_bytes
         self._interim = 0
         self._ended = False
-        self.begun = False
+        self.begun: bool = False
         """Whether any byte of the response has arrived."""
 
     def feed(self, data: bytes) -> None:

@@ -5,12 +5,24 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import anyio
 
-__all__ = ("BACKLOG", "Address", "address_of", "bind_address", "bind_path", "close_sockets", "open_sockets", "prepare")
+from mcpcore.errors import ConnectFailed
+
+__all__ = (
+    "BACKLOG",
+    "Address",
+    "address_of",
+    "bind_address",
+    "bind_path",
+    "close_sockets",
+    "naming_address",
+    "open_sockets",
+    "prepare",
+)
 
 BACKLOG = 1024
 """Connections that the kernel completes before we accept them: a burst of as many clients gets no refusal."""
@@ -24,31 +36,44 @@ async def open_sockets(
 ) -> list[socket.socket]:
     """Listening, non-blocking sockets. With port 0, all addresses of `host` get the same free port.
 
-    Raises `OSError` when an address cannot be had; then none stays open.
+    Raises `ConnectFailed`, which is an `OSError`, when an address cannot be had; then none stays open.
     """
     opened: list[socket.socket] = []
     try:
-        if sockets is not None:
-            opened.extend(sockets)
-        elif uds is not None:
-            opened.append(bind_path(uds))
-        else:
-            found = await anyio.getaddrinfo(
-                host or None,
-                port,
-                type=socket.SOCK_STREAM,
-                flags=socket.AI_PASSIVE,
-            )
-            for family, _, _, _, address in dict.fromkeys(found):
-                if port == 0 and opened:
-                    address = (address[0], opened[0].getsockname()[1])
-                opened.append(bind_address(family, address))
-        for listening in opened:
-            prepare(listening)
+        with naming_address(host, port, uds):
+            if sockets is not None:
+                opened.extend(sockets)
+            elif uds is not None:
+                opened.append(bind_path(uds))
+            else:
+                found = await anyio.getaddrinfo(
+                    host or None,
+                    port,
+                    type=socket.SOCK_STREAM,
+                    flags=socket.AI_PASSIVE,
+                )
+                for family, _, _, _, address in dict.fromkeys(found):
+                    if port == 0 and opened:
+                        address = (address[0], opened[0].getsockname()[1])
+                    opened.append(bind_address(family, address))
+            for listening in opened:
+                prepare(listening)
     except BaseException:
         close_sockets(opened)
         raise
     return opened
+
+
+@contextlib.contextmanager
+def naming_address(host: str, port: int, uds: str | None) -> Iterator[None]:
+    """What the system says about an address, with the address and its own error number."""
+    try:
+        yield
+    except OSError as error:
+        place = uds if uds is not None else f"{host or 'every address'}, port {port}"
+        failed = ConnectFailed(f"cannot listen on {place}: {error.strerror or error}")
+        failed.errno = error.errno
+        raise failed from error
 
 
 def prepare(listening: socket.socket) -> None:

@@ -1,0 +1,119 @@
+"""The flags of `mcpcore run` that say how a server is served: one table for the parser, the help and the reading."""
+
+from argparse import Namespace
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+from mcpcore.cli.usage import WrongUsage, count, one_of, path, port, seconds, setting, switch
+
+__all__ = ("SERVING_FLAGS", "Flag", "serving_options")
+
+_HTTP = frozenset(("http",))
+_SSE = frozenset(("sse",))
+_WEB = _HTTP | _SSE
+
+
+class Flag(NamedTuple):
+    name: str
+    """Without the dashes. The environment variable is MCPCORE_ and this in capitals, with underscores."""
+
+    metavar: str | None
+    """What stands for the value in the help; None when there is none to give."""
+
+    about: str
+    read: Callable[[str], Any] = str
+    """From text to value; raises ValueError."""
+
+    option: str = ""
+    """The keyword of `mcpcore.serve`, if it is not the name."""
+
+    transports: frozenset[str] = _WEB
+    """It means something for any of these."""
+
+    many: bool = False
+    """May be given several times; its environment variable is a comma-separated list."""
+
+    @property
+    def attribute(self) -> str:
+        return self.name.replace("-", "_")
+
+    @property
+    def variable(self) -> str:
+        return f"MCPCORE_{self.attribute.upper()}"
+
+
+SERVING_FLAGS: tuple[Flag, ...] = (
+    Flag("host", "ADDRESS", "where to listen (127.0.0.1)"),
+    Flag("port", "NUMBER", "where to listen (8000); 0 is any free port", port),
+    Flag("uds", "FILE", "listen on this Unix socket instead"),
+    Flag("path", "PATH", "of Streamable HTTP (/mcp)", path, transports=_HTTP),
+    Flag("sse-path", "PATH", "of HTTP+SSE (/sse); its clients post to PATH/messages", path, transports=_SSE),
+    Flag("public-url", "URL", "what clients call the server when a proxy stands in front of it"),
+    Flag(
+        "allow-host",
+        "NAME",
+        "a host name that clients may use; again for more, * for all",
+        str,
+        "allow_hosts",
+        many=True,
+    ),
+    Flag(
+        "allow-origin",
+        "ORIGIN",
+        "an origin whose pages may use the server; again for more",
+        str,
+        "allow_origins",
+        many=True,
+    ),
+    Flag(
+        "json-response", None, "never answer with an event stream; leaves notifications out", switch, transports=_HTTP
+    ),
+    Flag("max-body", "BYTES", "of one request (4194304)", count, "max_body_bytes"),
+    Flag("max-sessions", "NUMBER", "open at the same time (10000)", count),
+    Flag("read-timeout", "SECONDS", "in which a head (10), and a body (60), has to arrive", seconds),
+    Flag("http-server", "NAME", "h11 (the default, built in) or hypercorn", one_of("h11", "hypercorn")),
+    Flag("hypercorn-config", "FILE", "TOML, or Python in a .py, with hypercorn's settings: TLS, HTTP/2"),
+    Flag("workers", "NUMBER", "processes that share the port (1); see below", count),
+    Flag("access-log", None, "a line of JSON on stderr for each HTTP request", switch),
+)
+
+
+def serving_options(arguments: Namespace, transports: Collection[str]) -> dict[str, Any]:
+    """What the flags and their variables say, as keywords of `mcpcore.serve`; nothing that nobody said.
+
+    A flag that the transports cannot honour is refused; a variable is for all programs of its environment, and is
+    left alone where it means nothing. Raises `WrongUsage`.
+    """
+    found: dict[str, Any] = {}
+    for flag in SERVING_FLAGS:
+        given = getattr(arguments, flag.attribute)
+        if not flag.transports & set(transports):
+            if given:
+                meant = " or ".join(sorted(flag.transports))
+                raise WrongUsage(f"--{flag.name} is for the transport {meant}, and this is {','.join(transports)}")
+            continue
+        value = setting(_text(given), f"--{flag.name}", flag.read, variable=flag.variable)
+        if value is None:
+            continue
+        if flag.many:
+            value = tuple(part.strip() for part in value.split(",") if part.strip())
+        found[flag.option or flag.attribute] = value
+    if "uds" in found:
+        for name in ("host", "port"):
+            if getattr(arguments, name):
+                raise WrongUsage(f"--uds and --{name} are two places to listen: give one")
+            found.pop(name, None)
+    if found.get("http_server", "h11") == "h11" and found.pop("hypercorn_config", None) and arguments.hypercorn_config:
+        raise WrongUsage("--hypercorn-config needs --http-server hypercorn")
+    if found.get("workers", 1) > 1 and not _WEB.issuperset(transports):
+        if arguments.workers:
+            raise WrongUsage("--workers share an HTTP port, and stdio has none: serve it by itself")
+        del found["workers"]
+    return found
+
+
+def _text(given: Any) -> str | None:
+    """A flag as its environment variable would have it."""
+    if isinstance(given, list):
+        return ",".join(given)
+    return "1" if given is True else given or None
