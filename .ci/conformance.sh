@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The official conformance suite with its strict gate: our server on both backends, and our client. Fails unless what
 # fails is exactly what tests/conformance/expected_failures.txt lists.
-# `python` has to find mcpcore, and the current directory is the checkout. The suite's scripts lie in
+# `mcpcore` and `python` have to be those of the installation under test, and the current directory is the checkout. The suite's scripts lie in
 # ../shared/conformance, or where MCPCORE_CONFORMANCE says. $1 is a directory to install the suite into.
 set -euo pipefail
 
@@ -27,6 +27,6 @@ leg() {
 }
 
 for backend in asyncio trio; do
-  SERVER_CMD="python examples/conformance_server.py {port} $backend" leg server
+  SERVER_CMD="mcpcore run examples/conformance_server.py --transport http --port {port} --backend $backend" leg server
 done
 CLIENT_CMD="python examples/conformance_client.py" leg client

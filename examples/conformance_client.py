@@ -16,7 +16,7 @@ from mcpcore import Client, PeerError
 from mcpcore.types import CreateMessageRequestParams, ElicitRequestFormParams, ElicitResult
 
 SCENARIO = os.environ.get("MCP_CONFORMANCE_SCENARIO", "")
-REVISION = os.environ.get("MCP_CONFORMANCE_PROTOCOL_VERSION", "2026-07-28")
+REVISION: Any = os.environ.get("MCP_CONFORMANCE_PROTOCOL_VERSION", "2026-07-28")
 CONTEXT: dict[str, Any] = json.loads(os.environ.get("MCP_CONFORMANCE_CONTEXT") or "{}")
 
 

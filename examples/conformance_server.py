@@ -433,5 +433,4 @@ async def complete_arg1(typed: str) -> list[str]:
 if __name__ == "__main__":
     import sys
 
-    words = dict(enumerate(sys.argv))
-    server.run("http", host="127.0.0.1", port=int(words.get(1, 3001)), backend=words.get(2))
+    server.run("http", host="127.0.0.1", port=int(sys.argv[1]) if len(sys.argv) > 1 else 3001)

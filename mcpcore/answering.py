@@ -72,6 +72,8 @@ class Answering(Role):
         roots: Roots | None,
         on_notification: Callable[[Notification], None],
     ) -> None:
+        if isinstance(roots, str):  # to Python that is a sequence as well: of one directory for each letter
+            raise LocalProtocolError(f"roots is a list of directories, not one: give [{roots!r}]")
         self._on_elicit = on_elicit
         self._on_elicit_url = on_elicit_url
         self._on_sample = on_sample
@@ -102,7 +104,7 @@ class Answering(Role):
     async def answer(self, call: Call) -> Any:
         if self.revision is not None and self.revision.era is Era.MODERN:
             # MCP 2026-07-28: a server sends no requests and a client no responses, so this one stays unanswered.
-            logger.warning("the server sent a request (%s), which %s does not allow", call.method, self.revision)
+            logger.warning("the server sent a request (%.100r), which %s does not allow", call.method, self.revision)
             call.reply.close("a server sends no requests under this revision")
             return EmptyResult()
         if call.method == "ping":
@@ -132,7 +134,7 @@ class Answering(Role):
         try:
             params = NOTIFICATIONS[notification.method].decode_params(notification.params)
         except RemoteProtocolError as error:
-            logger.warning("a log message of the server was dropped: %s", error)
+            logger.warning("a log message of the server was dropped: %.300r", str(error))
             return
         if len(self._logs) >= MAX_NOTICES:
             self._logs.popleft()

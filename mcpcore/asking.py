@@ -5,7 +5,8 @@ In the handshake era a question is a request on the reply channel, and the handl
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import anyio
@@ -14,12 +15,20 @@ import msgspec
 
 from mcpcore.adaptation import adapt
 from mcpcore.eras.rounds import Rounds
-from mcpcore.errors import InvalidParams, RemoteProtocolError
+from mcpcore.errors import (
+    ConnectionLost,
+    DeadlineExceeded,
+    InvalidParams,
+    MissingCapability,
+    RemoteProtocolError,
+    RequestError,
+    ToolError,
+)
 from mcpcore.methods import REQUESTS
 from mcpcore.revisions import Revision
 from mcpcore.session import Call
 
-__all__ = ("ASK_SECONDS", "Asker", "RoundAsker", "Suspended", "WireAsker", "is_suspension")
+__all__ = ("ASK_SECONDS", "Asker", "RoundAsker", "Suspended", "WireAsker", "sole_fault")
 
 ASK_SECONDS = 600.0
 """How long a person has to answer a question that a handler waits for: as long as they may look for a document,
@@ -95,8 +104,24 @@ class RoundAsker(Asker):
         return msgspec.json.decode(kept)
 
 
-def is_suspension(error: BaseException) -> bool:
-    """Whether this is a suspension, or a group of nothing but suspensions, as a task group of the handler raises."""
-    if isinstance(error, BaseExceptionGroup):
-        return all(map(is_suspension, error.exceptions))
-    return isinstance(error, Suspended)
+_TELLING = (ConnectionLost, DeadlineExceeded, MissingCapability, RemoteProtocolError, RequestError, ToolError)
+
+
+@contextmanager
+def sole_fault() -> Iterator[None]:
+    """Raise what a handler's own task groups wrapped, where its type says what to answer. Any other group stays one.
+
+    Of suspensions beside a fault the fault counts; of several suspensions one is enough.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        suspended, faults = group.split(Suspended)
+        sole: BaseException = faults or Suspended()
+        while isinstance(sole, BaseExceptionGroup) and len(sole.exceptions) == 1:
+            sole = sole.exceptions[0]
+        if isinstance(sole, _TELLING):
+            raise sole from sole.__cause__
+        if suspended is None:
+            raise
+        raise (faults or sole) from None

@@ -19,6 +19,7 @@ from mcpcore.channel import Origin
 from mcpcore.connection import Connection, EraChoice
 from mcpcore.errors import (
     CODE_HEADER_MISMATCH,
+    DeadlineExceeded,
     LocalProtocolError,
     PeerError,
     RemoteProtocolError,
@@ -103,9 +104,10 @@ class Client:
     connects and closes; `open_client` is for when these happen in different tasks. While connected, every method
     may be called from any task.
 
-    `timeout` (seconds) is how long any request may take. What may go wrong is told apart by type: `PeerError` is
-    an error that the server sent, `ConnectionLost` a broken connection, `DeadlineExceeded` a server too slow,
-    `LocalProtocolError` a mistake on this side, `RemoteProtocolError` one of the server.
+    `timeout` (seconds) is how long any request may take, and how long it may wait for its turn before. What may go
+    wrong is told apart by type: `PeerError` is an error that the server sent, `ConnectionLost` a broken connection,
+    `DeadlineExceeded` a server too slow, `LocalProtocolError` a mistake on this side, `RemoteProtocolError` one of the
+    server.
     """
 
     def __init__(
@@ -168,7 +170,11 @@ class Client:
         if self._contained is not None:
             raise LocalProtocolError("this client is connected already; make another one for a second connection")
         self._contained = self._contain()
-        await self._contained.__aenter__()
+        try:
+            await self._contained.__aenter__()
+        except BaseException:
+            self._contained = None  # it never came up, so it may be tried again
+            raise
         return self
 
     async def __aexit__(
@@ -187,6 +193,7 @@ class Client:
                     yield
                     await self.aclose()
                 finally:
+                    self._connection = None
                     tasks.cancel_scope.cancel()
 
     async def connect(self, tasks: TaskGroup) -> None:
@@ -305,7 +312,8 @@ class Client:
         self, name: str, argument: str, value: str, settled: Mapping[str, str] | None = None
     ) -> Completion:
         """What an argument of a prompt, or a part of a resource template, may become; `value` is the beginning."""
-        ref = ResourceTemplateReference(uri=name) if "://" in name else PromptReference(name=name)
+        is_uri = "://" in name or "{" in name
+        ref = ResourceTemplateReference(uri=name) if is_uri else PromptReference(name=name)
         context = CompletionContext(arguments=dict(settled)) if settled else None
         params = CompleteRequestParams(
             ref=ref, argument=CompletionArgument(name=argument, value=value), context=context
@@ -354,8 +362,16 @@ class Client:
         seconds = self._timeout if timeout is None else timeout
         answers: dict[str, Any] = {}
         for round in range(MAX_ROUNDS):
-            async with places:
+            try:
+                with anyio.fail_after(seconds):
+                    await places.acquire()
+            except TimeoutError:
+                text = f"{method} was not sent within {seconds:g} s: {self._max_in_flight} requests are in flight"
+                raise DeadlineExceeded(text) from None
+            try:
                 raw = await self._send(connection, method, {**answers}, params, seconds, on_progress, origin)
+            finally:
+                places.release()
             result = spec.decode_result(raw)
             if not isinstance(result, InputRequiredResult):
                 if keep is not None and not answers:

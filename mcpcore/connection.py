@@ -159,6 +159,7 @@ class Connection:
         """Serve one channel. False when the server went away because it was probed."""
         session = Session(channel, self._answering)
         self._answering.session = session
+        self._answering.revision = None
         lost: ConnectionLost | None = None
 
         async def run(*, task_status: TaskStatus[None]) -> None:
@@ -193,6 +194,8 @@ class Connection:
         self._session = None
         if lost is not None:
             if self._agreement is None:
+                if isinstance(lost, ConnectFailed):
+                    raise lost
                 if probing and self._legacy:
                     return False
                 raise ConnectFailed(f"the server went away before it could be used: {lost}") from lost
@@ -221,6 +224,8 @@ class Connection:
                 outcome = error
             except (DeadlineExceeded, RemoteProtocolError) as error:
                 logger.debug("server/discover told nothing: %s", error)
+            except ConnectFailed:
+                raise  # nobody was reached, or was willing to talk: that says nothing about eras
             except ConnectionLost as lost:
                 if not self._legacy:
                     raise ConnectFailed(f"the server went away when it was asked server/discover: {lost}") from lost
@@ -259,6 +264,8 @@ class Connection:
             raise ConnectFailed(f"the server refused initialize: {error.message} (code {error.code}){hint}") from error
         except RemoteProtocolError as error:
             raise ConnectFailed(str(error)) from error
+        except ConnectFailed:
+            raise
         except ConnectionLost as lost:
             raise ConnectFailed(f"the server went away when it was asked to initialize: {lost}") from lost
         revision = Revision.parse(result.protocol_version)

@@ -9,7 +9,7 @@ import msgspec
 
 from mcpcore.asking import Asker
 from mcpcore.eras import Terms
-from mcpcore.errors import InvalidParams, MissingCapability
+from mcpcore.errors import InvalidParams, LocalProtocolError, MissingCapability
 from mcpcore.forms import InvalidForm, form_of, read_form
 from mcpcore.revisions import Revision
 from mcpcore.session import Call
@@ -53,9 +53,10 @@ class Elicited(msgspec.Struct, Generic[T], frozen=True):
 
 
 class Context:
-    """One request, as its handler sees it. Valid until the handler returns: afterwards nothing is sent."""
+    """One request, as its handler sees it. Valid until the handler returns: afterwards nothing is sent, and asking
+    raises `LocalProtocolError`."""
 
-    __slots__ = ("_asker", "_call", "_last_progress", "_notify", "_params", "_terms", "_token", "lifespan")
+    __slots__ = ("_asker", "_call", "_last_progress", "_named", "_notify", "_params", "_terms", "_token", "lifespan")
 
     def __init__(
         self, call: Call, params: RequestParams, terms: Terms, *, asker: Asker, notify: Notify, lifespan: Any = None
@@ -67,6 +68,7 @@ class Context:
         self._notify = notify
         self._token = (params.meta or {}).get(META_PROGRESS_TOKEN)
         self._last_progress = float("-inf")
+        self._named: set[str] = set()
         self.lifespan: Any = lifespan
         """What the server's lifespan yielded."""
 
@@ -203,7 +205,7 @@ class Context:
         if supported is None or (supported.form is None and supported.url is not None):
             raise MissingCapability("this client cannot show a form to its user", {"elicitation": {"form": {}}})
         params = ElicitRequestFormParams(message=message, requested_schema=form_of(form))
-        result = await self._asker.ask("elicitation/create", params, key)
+        result = await self._ask("elicitation/create", params, key)
         if result.action != "accept":
             return Elicited(result.action)
         try:
@@ -220,7 +222,7 @@ class Context:
         if supported is None or supported.url is None:
             raise MissingCapability("this client cannot open a page for its user", {"elicitation": {"url": {}}})
         params = ElicitRequestURLParams(message=message, url=url, elicitation_id=str(uuid4()))
-        result = await self._asker.ask("elicitation/create", params, key)
+        result = await self._ask("elicitation/create", params, key)
         return Elicited(result.action)
 
     async def sample(
@@ -281,7 +283,7 @@ class Context:
             tools=tools,
             tool_choice=tool_choice,
         )
-        result: CreateMessageResult = await self._asker.ask("sampling/createMessage", params, key)
+        result: CreateMessageResult = await self._ask("sampling/createMessage", params, key)
         return result
 
     async def list_roots(self, *, key: str | None = None) -> list[Root]:
@@ -291,22 +293,36 @@ class Context:
         """
         if self._terms.capabilities.roots is None:
             raise MissingCapability("this client tells no roots", {"roots": {}})
-        result = await self._asker.ask("roots/list", RequestParams(), key)
+        result = await self._ask("roots/list", RequestParams(), key)
         roots: list[Root] = result.roots
         return roots
 
     async def once(self, name: str, fn: Callable[..., Awaitable[T]], *args: Any) -> T:
         """Await `fn(*args)` once for this request, in however many runs the handler answers it.
 
-        Names are yours and must differ within a handler. The result travels through the client as JSON, signed but
-        readable: keep it small and put no secret in it. In the handshake era the handler runs once anyway.
+        Names are yours; a second call with the same one raises `LocalProtocolError`, unless the first one failed. The
+        result travels through the client as JSON, signed but readable: keep it small and put no secret in it. In the
+        handshake era the handler runs once anyway.
         """
+
+        if name in self._named:
+            raise LocalProtocolError(f"this handler has called once({name!r}) already: give each call its own name")
+        self._named.add(name)
 
         async def bound() -> T:
             return await fn(*args)
 
-        result: T = await self._asker.once(name, bound)
+        try:
+            result: T = await self._asker.once(name, bound)
+        except BaseException:
+            self._named.discard(name)
+            raise
         return result
+
+    async def _ask(self, method: str, params: Any, key: str | None) -> Any:
+        if self._call.finished:
+            raise LocalProtocolError(f"this {self.method} is answered already: ask before its handler returns")
+        return await self._asker.ask(method, params, key)
 
     def __repr__(self) -> str:
         return f"<Context {self.method} id={self.request_id!r} {self.revision}>"

@@ -14,12 +14,12 @@ from typing import Any, Protocol
 import msgspec
 
 from mcpcore.adaptation import adapt, complete
-from mcpcore.asking import Asker, RoundAsker, Suspended, WireAsker, is_suspension
+from mcpcore.asking import Asker, RoundAsker, Suspended, WireAsker, sole_fault
 from mcpcore.changes import Publisher
 from mcpcore.channel import Origin
 from mcpcore.context import Context
 from mcpcore.eras import Terms, era_of
-from mcpcore.eras.handshake import Handshake
+from mcpcore.eras.handshake import Handshake, State
 from mcpcore.eras.rounds import Rounds, arguments_digest
 from mcpcore.eras.stateless import allowed_error, missing_capability, require_envelope, terms_of
 from mcpcore.errors import (
@@ -39,7 +39,6 @@ from mcpcore.revisions import HANDSHAKE_REVISIONS, MODERN_REVISIONS, Era, Revisi
 from mcpcore.sealing import StateRejected, StateSealer, binding_of
 from mcpcore.session import Call, Role, Session
 from mcpcore.types import (
-    ClientCapabilities,
     DiscoverResult,
     EmptyResult,
     Implementation,
@@ -89,9 +88,6 @@ class _MetaOnly(msgspec.Struct):
 
 _decode_meta = msgspec.json.Decoder(_MetaOnly).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
-
-# ping is legal before any terms are agreed on, and its empty result is the same under all of them.
-_BEFORE_HANDSHAKE = Terms(revision=Revision.R2024_11_05, capabilities=ClientCapabilities())
 
 
 class Dispatch(Role):
@@ -152,6 +148,9 @@ class Dispatch(Role):
                 if fault is not None:
                     raise fault  # there are no terms yet that a handler could be looked up under
                 return self._initialize(call, params)
+            if call.method == "ping" and fault is None:
+                # Answered by the task that reads (see `is_first`), so nothing that could wait comes in between.
+                return EmptyResult()
             terms, handler = self._legacy_handler(call.method)
         if handler is None:
             raise RemoteProtocolError(f"this server has no method {call.method!r}", code=CODE_METHOD_NOT_FOUND)
@@ -171,7 +170,7 @@ class Dispatch(Role):
     def hear(self, notification: Notification, origin: Origin | None) -> None:
         if notification.method == "notifications/initialized":
             self._handshake.initialized()
-            if self._watching is not None:
+            if self._watching is not None and self._handshake.state is State.READY:
                 self._watching.follow()
         handler = self._host.notification_handler(notification.method)
         if handler is not None and self._session is not None:
@@ -192,8 +191,6 @@ class Dispatch(Role):
         return self._watching.listen if method == "subscriptions/listen" and self._watching is not None else None
 
     def _legacy_handler(self, method: str) -> tuple[Terms, MethodHandler | None]:
-        if method == "ping":
-            return _BEFORE_HANDSHAKE, _pong
         terms = self._handshake.terms
         spec = REQUESTS.get(method)
         if spec is not None and not spec.known_in(terms.revision, "client"):
@@ -235,14 +232,9 @@ class Dispatch(Role):
             )
         try:
             inbound = self._host.inbound
-            result = await (inward(inbound, context, handler) if inbound else handler(context, params))
+            with sole_fault():
+                result = await (inward(inbound, context, handler) if inbound else handler(context, params))
         except Suspended:
-            result = self._ask_back(call, params, rounds)
-        except BaseExceptionGroup as group:
-            if not is_suspension(group):
-                # A task group of the handler may hold a suspension beside a real fault: the fault counts.
-                _, rest = group.split(Suspended)
-                raise (group if rest is None else rest) from None
             result = self._ask_back(call, params, rounds)
         except ResourceNotFound as error:
             if modern:  # 2026-07-28 retired -32002
@@ -288,8 +280,9 @@ class Dispatch(Role):
 
     def _initialize(self, call: Call, params: InitializeRequestParams) -> InitializeResult:
         terms = self._handshake.initialize(params)
-        self._host.began(terms, call.origin.transport, False)
-        self._host.ended(False)
+        # Counted, but never refused for want of a place: the session could not be initialized a second time.
+        self._host.began(terms, call.origin.transport, True)
+        self._host.ended(True)
         call.session.channel.batches = terms.revision.batches
         call.session.channel.revision = terms.revision
         result = InitializeResult(
@@ -345,10 +338,6 @@ def _no_handshake() -> RemoteProtocolError:
         code=CODE_METHOD_NOT_FOUND,
         data={"supported": names},
     )
-
-
-async def _pong(context: Context, params: Any) -> EmptyResult:
-    return EmptyResult()
 
 
 class ExtensionParams(RequestParams, frozen=True, kw_only=True):

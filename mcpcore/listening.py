@@ -13,7 +13,7 @@ from mcpcore.changes import LIST_CHANGED, RESOURCE_UPDATED
 from mcpcore.channel import Inbox
 from mcpcore.connection import Connection
 from mcpcore.errors import ConnectionLost, DeadlineExceeded, MissingCapability, PeerError, RemoteProtocolError
-from mcpcore.jsonrpc import ErrorResponse, Message, Notification, Response
+from mcpcore.jsonrpc import ErrorResponse, Malformed, Message, Notification, Response
 from mcpcore.methods import NOTIFICATIONS
 from mcpcore.revisions import Era
 from mcpcore.types import (
@@ -186,8 +186,12 @@ class Listening:
             if message is None:
                 raise DeadlineExceeded(f"subscriptions/listen was not acknowledged within {timeout:g} s")
             if isinstance(message, ErrorResponse):
-                raise PeerError(message.error.code, message.error.message)
-            session.start_soon(self._follow, inbox, listener)
+                error = message.error
+                raise PeerError(error.code, error.message, None if error.data is msgspec.UNSET else error.data)
+            if isinstance(message, Malformed):
+                raise RemoteProtocolError(f"the answer to subscriptions/listen is no message: {message.error.message}")
+            if not self._ends(message, listener):
+                session.start_soon(self._follow, inbox, listener)
             yield
         finally:
             session.close_inbox(inbox)
@@ -195,17 +199,21 @@ class Listening:
     async def _follow(self, inbox: Inbox, listener: Listener) -> None:
         """Pass on what one subscription brings, until it ends."""
         try:
-            while True:
-                message = (await inbox.receive()).message
-                if isinstance(message, Response | ErrorResponse):
-                    listener.end()
-                    return
-                if isinstance(message, Notification):
-                    self._pass(message, listener)
+            while not self._ends((await inbox.receive()).message, listener):
+                pass
         except ConnectionLost as lost:
             listener.end(lost)
         except anyio.ClosedResourceError:
             listener.end()
+
+    def _ends(self, message: Message, listener: Listener) -> bool:
+        """Pass on one message of a subscription. True for its last, after which nothing comes."""
+        if isinstance(message, Notification):
+            self._pass(message, listener)
+        elif isinstance(message, Response | ErrorResponse | Malformed):
+            listener.end()
+            return True
+        return False
 
     def _pass(self, notification: Notification, listener: Listener | None) -> None:
         try:

@@ -18,7 +18,8 @@ Next = Callable[[Context], Awaitable[Any]]
 """The rest of the chain, the handler last."""
 
 Inbound = Callable[[Context, Next], Awaitable[Any]]
-"""Middleware around every request: it may look at `context.params`, change the result, or raise `RequestError`."""
+"""Middleware around every request but `initialize` and `ping`: it may look at `context.params`, change the result, or
+raise `RequestError`."""
 
 
 class Outgoing(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Never, NoReturn, Optional, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -105,6 +106,17 @@ class Arguments:
             raise InvalidArguments("the arguments are not valid UTF-8") from None
         except msgspec.DecodeError as error:
             raise InvalidArguments(f"the arguments are not valid JSON: {error}") from None
+
+    def decode_texts(self, texts: Mapping[str, str]) -> dict[str, Any]:
+        """As `decode`, from what can hold texts only (a URI, the arguments of a prompt): an argument that takes no text
+        is what its text spells in JSON."""
+        properties, defs = self.schema["properties"], self.schema.get("$defs", {})
+        values: dict[str, Any] = dict(texts)
+        for name, text in texts.items():
+            if not _takes_text(properties.get(name, {}), defs):
+                with suppress(ValueError, RecursionError):  # what spells nothing is refused as the text it is
+                    values[name] = msgspec.json.decode(text)
+        return self.decode(values)
 
     def _absent(self) -> dict[str, Any]:
         if self._required:
@@ -275,6 +287,16 @@ _ADVICE = (
     "use builtin types, Enum, Literal, dataclasses, TypedDict, msgspec Struct, datetime, date, UUID or Decimal; take "
     "or return anything else as one of these and convert it inside the function"
 )
+
+
+def _takes_text(schema: dict[str, Any], defs: dict[str, Any]) -> bool:
+    if "$ref" in schema:
+        return _takes_text(defs[schema["$ref"].removeprefix(_REF)], defs)
+    if "anyOf" in schema:
+        return any(_takes_text(one, defs) for one in schema["anyOf"])
+    if "enum" in schema:
+        return any(isinstance(value, str) for value in schema["enum"])
+    return schema.get("type", "string") == "string"
 
 
 def _names(fault: str, names: list[str], candidates: list[str] | None = None) -> str:

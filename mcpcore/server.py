@@ -3,6 +3,7 @@
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, Literal, TypeVar, overload
 
 import anyio
@@ -22,7 +23,7 @@ from mcpcore.middleware import Inbound, MethodHandler, Outbound
 from mcpcore.revisions import Era
 from mcpcore.sealing import StateSealer
 from mcpcore.session import GRACE_SECONDS, Limits, Session, SessionStatistics
-from mcpcore.threads import MAX_THREADS, ThreadLimiter, ThreadStatistics
+from mcpcore.threads import MAX_THREADS, ThreadLimiter, ThreadStatistics, call_in_loop
 from mcpcore.transport import TransportName
 from mcpcore.types import (
     Annotations,
@@ -84,8 +85,8 @@ class Server:
     every handler, and it is entered once however many channels are served.
 
     `state_keys` seal what a 2026-07-28 client carries between rounds: give all workers the same ones, newest first
-    (or set MCPCORE_STATE_KEY, comma-separated). `inbound` middleware surrounds every request, `outbound` everything
-    that a handler sends before its result.
+    (or set MCPCORE_STATE_KEY, comma-separated). `inbound` middleware surrounds every request but `initialize` and
+    `ping`, `outbound` everything that a handler sends before its result.
     """
 
     def __init__(
@@ -462,7 +463,7 @@ class Server:
                 raise RequestError(CODE_SERVER_BUSY, busy)
             self._running += 1
         self._requests[terms.revision] = self._requests.get(terms.revision, 0) + 1
-        client = (transport, terms.revision, "" if terms.client_info is None else terms.client_info.name)
+        client = (transport, terms.revision, "" if terms.client_info is None else terms.client_info.name[:64])
         key = self._client_keys.get(client)
         if key is None:
             key = self._client_key(*client)
@@ -472,7 +473,7 @@ class Server:
         if len(self._client_keys) >= MAX_CLIENT_NAMES:
             return f"{transport} {revision} others"
         # The name is the client's to choose: it must not break a line of a report, or fill it.
-        shown = "".join(character if character.isprintable() else "?" for character in name[:64]) or "unnamed"
+        shown = "".join(character if character.isprintable() else "?" for character in name) or "unnamed"
         return self._client_keys.setdefault((transport, revision, name), f"{transport} {revision} {shown}")
 
     def ended(self, lasting: bool) -> None:
@@ -481,7 +482,7 @@ class Server:
 
     def _list_changed(self, kind: str) -> None:
         self._forget()
-        self.publisher.publish(Change(LIST_CHANGED[kind]))
+        call_in_loop(partial(self.publisher.publish, Change(LIST_CHANGED[kind])))
 
     def _forget(self) -> None:
         self._handlers = self._capabilities = None

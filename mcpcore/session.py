@@ -439,7 +439,7 @@ class Session:
                 reply.when_closed(None)
         if scope.cancelled_caught:
             self._cancelled += 1
-            logger.debug("%s (id %r) was cancelled: %s", request.method, request.id, reply.reason or "no reason given")
+            logger.debug("%s (id %r) was cancelled: %.100r", request.method, request.id, reply.reason)
 
     async def _outcome(self, call: Call) -> Response | ErrorResponse:
         try:

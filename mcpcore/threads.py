@@ -8,23 +8,32 @@ is cancelled although the thread still runs, and the interpreter joins its threa
 - more callers than may wait are refused (`Overloaded`) instead of queued.
 """
 
+import sys
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from threading import Lock, RLock, Thread
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import anyio
 from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
 from mcpcore.errors import CODE_SERVER_BUSY, LocalProtocolError, RequestError
 
-__all__ = ("IDLE_SECONDS", "MAX_THREADS", "MAX_WAITING", "Overloaded", "ThreadLimiter", "ThreadStatistics")
+__all__ = (
+    "IDLE_SECONDS",
+    "MAX_THREADS",
+    "MAX_WAITING",
+    "Overloaded",
+    "ThreadLimiter",
+    "ThreadStatistics",
+    "call_in_loop",
+)
 
 MAX_THREADS = 40
 """Threads that one limiter runs at once: what anyio allows too, so tools moved here find the room they had."""
@@ -37,6 +46,12 @@ IDLE_SECONDS = 10.0
 gets its memory back."""
 
 T = TypeVar("T")
+
+
+_LoopEntry: TypeAlias = Callable[[Callable[[], object]], object]
+
+_loop_entry: ContextVar[_LoopEntry | None] = ContextVar("_loop_entry", default=None)
+"""In a limiter's thread: how to have the caller's event loop run something."""
 
 
 class Overloaded(RequestError):
@@ -69,6 +84,21 @@ class _State(Enum):
     ENDED = 4
 
 
+def call_in_loop(fn: Callable[[], object]) -> None:
+    """Call `fn` in the event loop: soon, when this is one of a limiter's threads, at once when it is not."""
+    entry = _loop_entry.get()
+    if entry is None:
+        fn()
+    else:
+        _enter(entry, fn)
+
+
+def _enter(entry: _LoopEntry, fn: Callable[[], object]) -> None:
+    # Both backends raise a RuntimeError once the loop has ended: then nobody is left who could want the result.
+    with suppress(RuntimeError):
+        entry(fn)
+
+
 class _Job:
     """One call, from its admission until its result is collected."""
 
@@ -79,13 +109,21 @@ class _Job:
         self.ended = anyio.Event()
         self.value: object = None
         self.error: BaseException | None = None
-        self._function: Callable[[], object] | None = partial(copy_context().run, function)
+        context = copy_context()
+        self._function: Callable[[], object] | None = partial(context.run, function)
         # anyio's blocking way from a thread into a loop waits for the loop to run the call, for ever if the loop
         # stops in between. The loop's own entry point does not wait, and both kinds take (function, *arguments).
         loop: Any = current_token().native_token
-        self._wake: Callable[[Callable[[], object]], object] = (
-            loop.run_sync_soon if hasattr(loop, "run_sync_soon") else loop.call_soon_threadsafe
+        self._wake: _LoopEntry = (
+            loop.run_sync_soon
+            if hasattr(loop, "run_sync_soon")
+            # asyncio would run the call with the thread's context variables.
+            else partial(loop.call_soon_threadsafe, context=copy_context())
         )
+        context.run(_loop_entry.set, self._wake)
+        # By what the caller's context says, a loop runs here; none does, and the function may well start one.
+        if (sniffio := sys.modules.get("sniffio")) is not None:
+            context.run(sniffio.current_async_library_cvar.set, None)
 
     def call(self) -> None:
         function, self._function = self._function, None
@@ -96,9 +134,7 @@ class _Job:
             self.error = error
 
     def wake(self) -> None:
-        # Both backends raise a RuntimeError once the loop has ended: then nobody is left who could want the result.
-        with suppress(RuntimeError):
-            self._wake(self.ended.set)
+        _enter(self._wake, self.ended.set)
 
     def drop(self) -> None:
         # An error holds frames that hold this job; letting go of it here leaves no cycle to the garbage collector.

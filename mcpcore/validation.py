@@ -33,11 +33,14 @@ def validator_of(name: str, schema: dict[str, Any]) -> Callable[[Any], None]:
         from referencing.exceptions import Unresolvable
     except ImportError as error:
         raise LocalProtocolError("checking results needs the extra: install mcpcore[validation]") from error
-    dialect = validator_for(schema, default=Draft202012Validator)
     try:
+        dialect = validator_for(schema, default=Draft202012Validator)
         dialect.check_schema(schema)
     except SchemaError as error:
         raise RemoteProtocolError(f"the output schema of tool {name!r} is not valid: {error.message}") from None
+    except Exception as error:
+        # The library expects a schema of an honest author, and fails in many ways on others.
+        raise RemoteProtocolError(f"the output schema of tool {name!r} is not valid: {_kind(error)}") from error
     # An empty registry: without one, jsonschema would fetch what a $ref names.
     validator = dialect(schema, registry=Registry())
 
@@ -51,8 +54,15 @@ def validator_of(name: str, schema: dict[str, Any]) -> Callable[[Any], None]:
             raise RemoteProtocolError(
                 f"the output schema of tool {name!r} refers to another document: {error}"
             ) from None
+        except Exception as error:
+            text = f"the output schema of tool {name!r} cannot be checked against: {_kind(error)}"
+            raise RemoteProtocolError(text) from error
 
     return validate
+
+
+def _kind(error: Exception) -> str:
+    return "it refers to itself without end" if isinstance(error, RecursionError) else type(error).__name__
 
 
 class OutputChecks:

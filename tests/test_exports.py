@@ -5,9 +5,9 @@ import importlib
 import typing
 
 import pytest
+from test_layers import MODULES, tree_of
 
 import mcpcore
-from test_layers import MODULES, tree_of
 
 UNLISTED = frozenset(("logger",))
 """Names that every module may have for itself."""

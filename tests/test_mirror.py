@@ -7,7 +7,6 @@ A module is looked for by its own name and with its package's before it: `stdio/
 from pathlib import Path
 
 import pytest
-
 from test_layers import MODULES, tree_of
 
 TESTS = Path(__file__).parent
@@ -32,7 +31,6 @@ TOGETHER = {
     "mcpcore_transports.http.exchanges": ("transports/test_http_sessions.py", "questions and cancellations"),
     "mcpcore_transports.http.handshake": ("transports/test_http_sessions.py", "the era that has sessions"),
     "mcpcore_transports.http.options": ("transports/test_http_security.py", "who is let in; binds that nobody meant"),
-    "mcpcore_transports.http.replies": ("transports/test_endpoint.py", "the forms that an answer takes"),
     "mcpcore_transports.http.served": ("transports/test_endpoint.py", "an interface; what is served has it"),
     "mcpcore_transports.http.server": ("transports/test_http_faults.py", "the program that listens, and how it stops"),
     "mcpcore_transports.http.streams": ("transports/test_replay.py", "streams that are cut and come back for"),

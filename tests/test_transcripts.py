@@ -13,6 +13,7 @@ import anyio
 import pytest
 from anyio.abc import Process
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from transcripts import fixture_server
 from transcripts.fixture_server import SERVERS
 from transcripts.replay import TRANSCRIPTS, Mismatch, Player, Transcript, Wire, matches, read
 
@@ -21,7 +22,6 @@ from mcpcore.jsonrpc import Oversize
 from mcpcore.multiplex import Multiplexer, Pipe
 from mcpcore.revisions import REVISIONS, Era, Revision
 from mcpcore_transports.framing.lines import LineDecoder, encode_lines
-from transcripts import fixture_server
 
 pytestmark = pytest.mark.anyio
 

@@ -45,7 +45,8 @@ Kind = str
 class Catalogue:
     """Tools, resources, templates, prompts and completions by name.
 
-    `changed` is called with a `Kind` whenever a list changes, from the task that changed it; it must not wait.
+    `changed` is called with a `Kind` whenever a list changes, by whoever changed it, in whatever thread; it must not
+    wait.
     """
 
     def __init__(self, *, page_size: int, threads: ThreadLimiter, changed: Callable[[Kind], None]) -> None:
@@ -57,13 +58,13 @@ class Catalogue:
         self.completions: dict[tuple[str, str], ServedCompletion] = {}
 
     def capabilities(self) -> ServerCapabilities:
-        """What the contents amount to: a feature with nothing in it is not declared."""
+        """What the contents amount to: a feature that never had anything in it is not declared."""
         changes = ListChangedCapability(list_changed=True)
         return ServerCapabilities(
-            tools=changes if self.tools else None,
-            prompts=changes if self.prompts else None,
+            tools=changes if self.tools.used else None,
+            prompts=changes if self.prompts.used else None,
             resources=ResourcesCapability(list_changed=True, subscribe=True)
-            if self.resources or self.templates
+            if self.resources.used or self.templates.used
             else None,
             completions={} if self.completions else None,
         )
@@ -71,11 +72,11 @@ class Catalogue:
     def methods(self) -> dict[str, Callable[[Context, Any], Any]]:
         """The handler of each method that the contents support."""
         handlers: dict[str, Callable[[Context, Any], Any]] = {}
-        if self.tools:
+        if self.tools.used:
             handlers |= {"tools/list": self.list_tools, "tools/call": self.call_tool}
-        if self.prompts:
+        if self.prompts.used:
             handlers |= {"prompts/list": self.list_prompts, "prompts/get": self.get_prompt}
-        if self.resources or self.templates:
+        if self.resources.used or self.templates.used:
             handlers |= {
                 "resources/list": self.list_resources,
                 "resources/templates/list": self.list_templates,
@@ -149,6 +150,9 @@ class Shelf(Generic[Entry]):
         self._page_size = page_size
         self._changed = changed
         self._entries: dict[str, Entry] = {}
+        self.used: bool = False
+        """Whether it has ever had an entry. What was declared for it stays true when the last one is removed: its list
+        is then empty, not unknown."""
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -166,6 +170,7 @@ class Shelf(Generic[Entry]):
                 f"there is a {self._noun} {name!r} already; remove it first or choose another name"
             )
         self._entries[name] = entry
+        self.used = True
         self._changed()
 
     def remove(self, name: str) -> None:

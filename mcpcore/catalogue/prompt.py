@@ -4,8 +4,6 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from mcpcore.catalogue.handler import Handler
 from mcpcore.context import Context
 from mcpcore.errors import InvalidParams, LocalProtocolError, SchemaError
@@ -74,7 +72,7 @@ class ServedPrompt:
     async def get(self, context: Context, threads: ThreadLimiter, given: dict[str, str] | None) -> GetPromptResult:
         """Raises `InvalidParams` when the arguments do not fit."""
         try:
-            arguments = self._arguments.decode({name: self._typed(name, text) for name, text in (given or {}).items()})
+            arguments = self._arguments.decode_texts(given or {})
         except InvalidArguments as error:
             raise InvalidParams(f"prompt {self.name!r}: {error}") from None
         returned = await self._handler(context, threads, arguments)
@@ -82,15 +80,6 @@ class ServedPrompt:
             return returned
         messages = [_message(item) for item in (returned if isinstance(returned, list) else [returned])]
         return GetPromptResult(messages=messages, description=self.published.description)
-
-    def _typed(self, name: str, text: str) -> Any:
-        schema = self._arguments.schema["properties"].get(name, {})
-        if schema.get("type") in ("integer", "number", "boolean", "array", "object"):
-            try:
-                return msgspec.json.decode(text)
-            except msgspec.DecodeError:
-                return text
-        return text
 
 
 def _message(item: Any) -> PromptMessage:

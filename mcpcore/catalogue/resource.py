@@ -132,20 +132,10 @@ class ServedTemplate:
         if not self._allow_traversal and any(map(has_traversal, parts.values())):
             raise ResourceNotFound(uri)
         try:
-            arguments = self._arguments.decode({name: self._typed(name, text) for name, text in parts.items()})
+            arguments = self._arguments.decode_texts(parts)
         except InvalidArguments as error:
             raise InvalidParams(f"the URI {uri!r} does not fit its template: {error}") from None
         return self._reading.result(uri, await self._handler(context, threads, arguments))
-
-    def _typed(self, name: str, text: str) -> Any:
-        """A URI holds text only: for a parameter of another type, what the text spells in JSON."""
-        declared = self._arguments.schema["properties"][name].get("type")
-        if declared in ("integer", "number", "boolean"):
-            try:
-                return msgspec.json.decode(text)
-            except msgspec.DecodeError:
-                return text
-        return text
 
 
 class _Reading(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from uuid import uuid4
 import anyio
 import msgspec
 
+from mcpcore.asking import sole_fault
 from mcpcore.catalogue.handler import Handler, HandlerTimeout
 from mcpcore.context import Context
 from mcpcore.errors import (
@@ -115,9 +116,10 @@ class ServedTool:
                 arguments = self._arguments.decode(raw)
             else:
                 arguments = {self._raw_arguments: _as_dict(raw)} if self._raw_arguments else {}
-            returned = await self._handler(context, threads, arguments)
-            if isinstance(returned, AsyncIterator):
-                return await self._stream(context, returned)
+            with sole_fault():
+                returned = await self._handler(context, threads, arguments)
+                if isinstance(returned, AsyncIterator):
+                    return await self._stream(context, returned)
             return self._result(returned)
         except InvalidArguments as error:
             if isinstance(raw, msgspec.Raw) and bytes(raw).lstrip()[:1] not in _OBJECT_STARTS:
@@ -138,10 +140,6 @@ class ServedTool:
             return _failure(f"tool {self.name!r} did not finish within {limit}")
         except DeadlineExceeded as error:
             return _failure(f"tool {self.name!r}: {error}")
-        except ExceptionGroup as group:
-            if (told := _sole(group)) is not None:
-                return _failure(str(told))
-            return self._broken()
         except Exception:
             return self._broken()
 
@@ -194,18 +192,6 @@ class ServedTool:
 
 _CLOSE_SECONDS = 5.0
 """How long a cancelled async generator may take to clean up: about what a rollback takes."""
-
-
-def _sole(group: ExceptionGroup[Exception]) -> ToolError | None:
-    """The `ToolError` that a task group of the tool wrapped, if that is all that went wrong."""
-    while len(group.exceptions) == 1:
-        only = group.exceptions[0]
-        if isinstance(only, ToolError):
-            return only
-        if not isinstance(only, ExceptionGroup):
-            return None
-        group = only
-    return None
 
 
 def _failure(text: str) -> CallToolResult:

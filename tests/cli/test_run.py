@@ -167,9 +167,16 @@ def test_a_closed_descriptor_is_one_line(file: Path, closed: str, name: str, bac
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--transport", "http"], "the transport 'http' is not in this release; it has stdio"),
-        (["--transport", "http,sse"], "'http' is not in this release"),
-        (["--transport", "carrier-pigeon"], "there is no transport 'carrier-pigeon'; this installation has "),
+        (["--transport", "carrier-pigeon"], "there is no transport 'carrier-pigeon'; this installation has http, sse"),
+        (["--transport", "http,pigeon"], "there is no transport 'pigeon'"),
+        (["--transport", "http", "--host", "0.0.0.0"], "--allow-host NAME"),
+        (["--transport", "http", "--host", "0.0.0.0", "--workers", "2"], "--allow-host NAME"),
+        (["--transport", "http,sse", "--path", "/sse"], "cannot share the path /sse"),
+        (["--transport", "http", "--port", "0", "--public-url", "nowhere"], "'nowhere' is no URL of a server"),
+        (
+            ["--transport", "http", "--http-server", "hypercorn", "--hypercorn-config", "none.toml"],
+            "--hypercorn-config none.toml: ",
+        ),
         (["--backend", "curio"], "--backend: 'curio' is none of asyncio, trio"),
         (["--grace", "-1"], "--grace: '-1' is no number of seconds"),
         (["--era", "2025-06-18"], "--era: '2025-06-18' is none of all, legacy, modern"),

@@ -24,8 +24,6 @@ def test_a_command_is_quoted_as_in_a_shell() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("https://example.org/mcp", "not in this release"),
-        ("http://127.0.0.1:8000/mcp", "not in this release"),
         ("stdio:", "needs the command"),
         ("stdio:python 'open", "no closing quotation"),
         ("not a target", "is no target"),
@@ -39,9 +37,44 @@ def test_wrong_targets(text: str, message: str) -> None:
 
 
 def test_a_wrong_target_ends_with_2(run: Any) -> None:
-    done = run("list", "https://example.org/mcp")
+    done = run("list", "ftp://example.org/mcp")
     assert (done.code, done.out) == (2, "")
-    assert done.err.startswith("mcpcore list: https://example.org/mcp: servers behind a URL are not in this release")
+    assert done.err.startswith("mcpcore list: 'ftp://example.org/mcp' is no target: give a URL, 'stdio:")
+
+
+def test_a_url_with_headers_and_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "https://example.org/mcp"
+    assert target_of(url) == (url, None, {"headers": {}})
+    found = target_of(url, headers=["X-Team: a:b ", "x-team:c"], token="abc=")
+    assert found.options == {"headers": {"x-team": "c", "authorization": "Bearer abc="}}
+    monkeypatch.setenv("MCPCORE_TOKEN", "fromenv")
+    assert target_of(url).options == {"headers": {"authorization": "Bearer fromenv"}}
+
+
+@pytest.mark.parametrize(
+    ("text", "headers", "token", "message"),
+    [
+        ("http://x/", ["nothing"], None, "--header 'nothing' is no header: write NAME:VALUE"),
+        ("http://x/", ["a b:c"], None, "is no header"),
+        ("http://x/", ["a:b\r\nc:d"], None, "printable ASCII"),
+        ("http://x/", [], "two words", "no bearer token"),
+        ("stdio:python x.py", ["a:b"], None, "--header is for a server behind a URL"),
+        ("demo_file.py", [], "abc", "--token is for a server behind a URL"),
+    ],
+)
+def test_what_cannot_be_sent(text: str, headers: list[str], token: str | None, message: str) -> None:
+    with pytest.raises(WrongUsage, match=message):
+        target_of(text, headers=headers, token=token)
+
+
+@pytest.mark.parametrize("kind", [None, "http", "sse", "streamable-http", "streamableHttp"])
+def test_an_entry_with_a_url(tmp_path: Path, kind: str | None) -> None:
+    config = tmp_path / "config.json"
+    entry = {"url": "https://example.org/mcp", "headers": {"Authorization": "Bearer a", "X-A": "1"}}
+    config.write_text(json.dumps({"mcpServers": {"web": entry | ({"type": kind} if kind else {})}}))
+    found = target_of("web", str(config), headers=["x-a: 2"])
+    assert found.client_target == "https://example.org/mcp"
+    assert found.options == {"headers": {"authorization": "Bearer a", "x-a": "2"}}
 
 
 def test_a_server_says_its_backend(tmp_path: Path) -> None:
@@ -81,7 +114,10 @@ def test_an_entry_of_a_configuration(run: Any, server_file: Path, tmp_path: Path
         ('{"mcpServers": {"a": {}}}', "has no server 'demo'; it has a"),
         ('{"mcpServers": {"demo": {}}}', 'needs a "command"'),
         ('{"mcpServers": {"demo": {"command": 1}}}', "server 'demo': .*command"),
-        ('{"mcpServers": {"demo": {"url": "https://example.org"}}}', "not in this release"),
+        ('{"mcpServers": {"demo": {"url": "ftp://example.org"}}}', 'it needs a "url" that begins with http'),
+        ('{"mcpServers": {"demo": {"type": "http", "command": "x"}}}', 'it needs a "url" that begins with http'),
+        ('{"mcpServers": {"demo": {"type": "pigeon", "url": "https://x"}}}', "its type 'pigeon' is none of stdio"),
+        ('{"mcpServers": {"demo": {"type": "stdio", "url": "https://x"}}}', 'needs a "command"'),
     ],
 )
 def test_wrong_configurations(tmp_path: Path, content: str | None, message: str) -> None:

@@ -41,7 +41,9 @@ def test_a_listed_scenario_that_passes_is_told() -> None:
 
 
 def test_the_same_scenario_of_another_revision_is_not_excused() -> None:
-    output = GOOD.replace("32/32", "31/32").replace("   | not_scored", "   | required | auth/one | failed: x\n   | not_scored")
+    output = GOOD.replace("32/32", "31/32").replace(
+        "   | not_scored", "   | required | auth/one | failed: x\n   | not_scored"
+    )
     assert complaints("client", output, LISTED) == ["2026-07-28 client required auth/one: failed: x"]
 
 
@@ -54,4 +56,8 @@ def test_only_logins_and_tasks_are_excused() -> None:
     assert len(entries) == len(set(entries))
     assert {group for group, _ in entries} <= set(TOTALS)
     for (_, leg, group), scenario in entries:
-        assert scenario.startswith("auth/") if leg == "client" else (group == "not_scored" and scenario.startswith("tasks-"))
+        assert (
+            scenario.startswith("auth/")
+            if leg == "client"
+            else (group == "not_scored" and scenario.startswith("tasks-"))
+        )

@@ -60,7 +60,9 @@ def complaints(leg: str, output: str, expected: Iterable[tuple[Group, str]]) -> 
         if passed + sum(of == group for of, _ in failed) != counted:
             wrong.append(f"{name}: the gate counted {passed} of {counted}, and named other failures")
     listed = {entry for entry in expected if entry[0][1] == leg}
-    wrong += [f"{' '.join(group)} {name}: {why}" for (group, name), why in failed.items() if (group, name) not in listed]
+    wrong += [
+        f"{' '.join(group)} {name}: {why}" for (group, name), why in failed.items() if (group, name) not in listed
+    ]
     wrong += [
         f"{' '.join(group)} {name}: passes, so its line in {EXPECTED.name} has to go"
         for group, name in sorted(listed)

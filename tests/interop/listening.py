@@ -1,11 +1,11 @@
-"""A server of this library that listens in a process of its own."""
+"""Programs that listen in processes of their own, a server of this library among them."""
 
 import os
 import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import mcpcore
 import mcpcore_transports
 
-__all__ = ("PATIENCE_SECONDS", "SERVERS", "Listening", "listening")
+__all__ = ("PATIENCE_SECONDS", "SERVERS", "Listening", "listening", "running")
 
 PATIENCE_SECONDS = 30
 """For anything that takes a moment on an idle machine."""
@@ -36,34 +36,49 @@ class Listening(NamedTuple):
 
 @contextmanager
 def listening(backend: str, *words: str, **environment: str) -> Iterator[Listening]:
-    """`ours_over_http.py`, over Streamable HTTP and HTTP+SSE. Told to stop, it has to end by itself."""
+    """`ours_over_http.py`, over Streamable HTTP and HTTP+SSE."""
+    command = [sys.executable, str(SERVERS / "ours_over_http.py"), backend, *words]
+    with running(command, _URL, 2, PYTHONPATH=_PYTHONPATH, **environment) as (http, sse):
+        yield Listening(http[1], sse[1], int(http[2]))
+
+
+@contextmanager
+def running(
+    command: Sequence[str], ready: re.Pattern[str], count: int = 1, **environment: str
+) -> Iterator[list[re.Match[str]]]:
+    """A program that says on stderr when it listens, in `count` lines that match `ready`.
+
+    Told to stop, it has to end by itself and without an error.
+    """
     process = subprocess.Popen(
-        [sys.executable, str(SERVERS / "ours_over_http.py"), backend, *words],
-        env={**os.environ, "PYTHONPATH": _PYTHONPATH, **environment},
+        command,
+        env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
     )
-    lines: list[str] = []
-    ready = threading.Event()
+    said: list[str] = []
+    found: list[re.Match[str]] = []
+    known = threading.Event()
 
     def read() -> None:
         assert process.stderr is not None
         for line in process.stderr:
-            lines.append(line)
-            if sum(map(bool, map(_URL.match, lines))) == 2:
-                ready.set()
-        ready.set()
+            said.append(line)
+            if (match := ready.search(line)) is not None:
+                found.append(match)
+            if len(found) == count:
+                known.set()
+        known.set()
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     try:
-        in_time = ready.wait(PATIENCE_SECONDS)
-        found = [url for url in map(_URL.match, lines) if url is not None]
-        assert in_time and len(found) == 2, f"the server does not listen: {''.join(lines)}"
-        yield Listening(found[0][1], found[1][1], int(found[0][2]))
+        known.wait(PATIENCE_SECONDS)
+        assert len(found) >= count, f"{command} does not listen: {''.join(said)}"
+        yield found[:count]
         process.terminate()
-        assert process.wait(PATIENCE_SECONDS) == 0, "".join(lines)
+        assert process.wait(PATIENCE_SECONDS) == 0, "".join(said)
     finally:
         process.kill()
         process.wait(PATIENCE_SECONDS)

@@ -52,11 +52,14 @@ async def main(kind: str, url: str) -> dict[str, Any]:
                     if (cursor := page.nextCursor) is None:
                         break
 
-                async def show(progress: float, total: float | None, message: str | None) -> None:
-                    seen.append([progress, total, message])
-                    await session.call_tool("release", {"name": kind, "step": int(progress)})
+                async with anyio.create_task_group() as tasks:
 
-                held = await session.call_tool("hold", {"name": kind, "steps": 3}, progress_callback=show)
+                    async def show(progress: float, total: float | None, message: str | None) -> None:
+                        seen.append([progress, total, message])
+                        # Not in this task, which is the one that would read the answer.
+                        tasks.start_soon(session.call_tool, "release", {"name": kind, "step": int(progress)})
+
+                    held = await session.call_tool("hold", {"name": kind, "steps": 3}, progress_callback=show)
                 counted = await session.call_tool("count", {"upto": 2})
                 told = await session.call_tool("refuse", {})
                 return {

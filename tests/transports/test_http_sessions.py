@@ -125,7 +125,7 @@ async def test_delete_ends_the_session_with_what_runs_in_it() -> None:
 
 
 async def test_an_idle_session_expires_and_a_busy_one_does_not() -> None:
-    async with serving(idle_seconds=0.3) as site, site.talk() as quiet, site.talk() as talk:
+    async with serving(idle_seconds=1) as site, site.talk() as quiet, site.talk() as talk:
         await talk.send(call("wait", {"steps": 1}, token=1))
         answer = await talk.wire.answer()
         async with site.talk() as reading, site.connect() as wire:
@@ -350,6 +350,8 @@ async def test_leaving_is_no_cancellation_in_this_era() -> None:
             await wire.answer()
             await site.offer.began.wait()
             await wire.close(reset=reset)
+        [known] = site.endpoint.sessions._sessions.values()
+        await until(lambda: not any(stream.attached for stream in known._streams.values()), "nobody noticed")
         assert await talk.tool("add", {"a": 1, "b": 2}) == "3"
         assert site.server.statistics().running == 2
         site.offer.go.set()

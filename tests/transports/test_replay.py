@@ -1,14 +1,15 @@
 """Coming back for the rest: `Last-Event-ID`, the store behind it, and connections that a tool lets go."""
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import anyio
 import pytest
-from transports.raw_http import City, Offer, Site, Talk, call, message, offer, serving, until
+from transports.raw_http import City, Event, Offer, Site, Talk, call, message, offer, serving, until
 
 from mcpcore import Context
-from mcpcore_transports.http.replay import MemoryReplayStore
+from mcpcore_transports.http.replay import MemoryReplayStore, StoredEvent
 
 pytestmark = pytest.mark.anyio
 
@@ -226,6 +227,38 @@ async def test_the_listening_stream_resumes_too() -> None:
             event = await unasked.event()
             assert event is not None
             assert event.json()["method"] == "notifications/tools/list_changed"
+
+
+class _LateStore(MemoryReplayStore):
+    """Reads what there is when the test says so, as a store behind a network may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.go = Event(), Event()
+
+    async def after(self, session: str, event_id: str) -> Sequence[StoredEvent] | None:
+        self.asked.set()
+        await self.go.wait()
+        return await super().after(session, event_id)
+
+
+async def test_what_is_sent_while_a_stream_is_taken_up_arrives_once() -> None:
+    store = _LateStore()
+    async with serving(store=store) as site, site.talk() as talk, site.connect() as one, site.connect() as two:
+        older = await talk.post(call("wait", {"steps": 2}, token=1), wire=one)
+        first = await older.event()
+        assert first is not None
+        newer = await talk.get(two, last_event_id=first.id)
+        await store.asked.wait()
+        site.offer.go.set()
+        # All that is left happens before the store is read: each event is both in it and on its way.
+        await until(lambda: site.server.statistics().running == 0)
+        store.go.set()
+        events = await newer.events()
+        assert len({event.id for event in events}) == len(events)
+        found = [event.json() for event in events]
+        assert [message["params"]["progress"] for message in found[:-1]] == [1, 2, 3, 4]
+        assert found[-1]["result"]["content"][0]["text"] == "waited"
 
 
 async def test_a_second_reader_takes_the_stream_over_without_loss() -> None:

@@ -50,24 +50,23 @@ class HttpRefused(HttpError, ConnectFailed):
     """An `HttpError` after which nothing was done: the request itself was refused, or it was only to find out."""
 
 
-async def read_refusal(response: HttpResponse, *, harmless: bool = False, also: str = "") -> HttpError:
+async def read_refusal(response: HttpResponse, begun: bytes = b"", *, harmless: bool = False) -> HttpError:
     """The error for a response, from what comes of its body within `REFUSAL_BYTES` and `REFUSAL_SECONDS`.
 
-    `harmless` says that the request asked for no work, so that none can have been done whatever the status.
+    `begun` is what has been read of it. `harmless` says that the request asked for no work, so that none can have been
+    done whatever the status.
     """
-    body = b""
+    body = begun
     with anyio.move_on_after(REFUSAL_SECONDS):
         try:
-            async for chunk in response.stream():
+            while len(body) < REFUSAL_BYTES and (chunk := await response.receive()):
                 body += chunk
-                if len(body) >= REFUSAL_BYTES:
-                    break
         except (ConnectionLost, RemoteProtocolError):
             pass  # the status has arrived, and what is missing is only for show
     line = body[:REFUSAL_BYTES].decode(errors="replace").strip().partition("\n")[0].strip()
     shown = "".join(c if c.isprintable() else " " for c in line)[:_SHOWN_CHARACTERS]
     kind = HttpRefused if harmless or response.status < 500 else HttpError
-    return kind(response.status, shown, advice=_moved(response), also=also)
+    return kind(response.status, shown, advice=_moved(response))
 
 
 def _moved(response: HttpResponse) -> str:
@@ -76,9 +75,10 @@ def _moved(response: HttpResponse) -> str:
         return ""
     try:
         parts = urlsplit(urljoin("/", response.headers.get("location", "")))
-        where = f"{parts.scheme}://{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
+        port = "" if parts.port is None else f":{parts.port}"
     except ValueError:
         return "redirects are not followed: give the URL of the endpoint itself"
+    where = f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else ""
     shown = "".join(c for c in f"{where}{parts.path}" if c.isprintable())[:_SHOWN_CHARACTERS]
     return f"redirects are not followed, and this one goes to {shown}: give the URL of the endpoint itself"
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import anyio
 
-__all__ = ("LOOK_SECONDS", "PATIENCE_SECONDS", "Patience")
+__all__ = ("LOOK_SECONDS", "PATIENCE_SECONDS", "Begins", "Patience")
 
 PATIENCE_SECONDS = 5.0
 """How long a response stays undecided. Until then an error can still have its HTTP status; proxies commonly wait 30

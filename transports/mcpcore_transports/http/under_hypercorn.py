@@ -17,7 +17,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
@@ -121,7 +121,7 @@ class _Hypercorn:
         else:
             from hypercorn.asyncio import serve as hypercorn_serve
         try:
-            await hypercorn_serve(self._app, self._config, shutdown_trigger=self.stopping.wait, mode="asgi")
+            await hypercorn_serve(cast(Any, self._app), self._config, shutdown_trigger=self.stopping.wait, mode="asgi")
         except Exception:
             if not self.stopping.is_set():
                 raise

@@ -212,19 +212,19 @@ class _Crew:
         worker.process = None
 
     def _start(self, worker: _Worker) -> None:
-        worker.process = self._context.Process(target=self._become, args=(worker,), name="mcpcore-worker")
+        process = worker.process = self._context.Process(target=self._become, args=(worker,), name="mcpcore-worker")
         worker.started = time.monotonic()
         # Until the child has its own handlers, a signal would be heard by ours in it, which is nobody's.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
-            worker.process.start()
+            process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def _stop(self) -> None:
         """Pass the signal on; a second one, too. Returns when all are gone or their time is over."""
         for worker in self._workers:
-            close_sockets(worker.sockets, unlink=False)  # so that nobody connects to where no worker is any more
+            close_sockets(worker.sockets)  # so that nobody connects to where no worker is any more
         deadline = time.monotonic() + self._grace + STOP_SECONDS
         passed_on = 0
         while (running := self._running()) and (left := deadline - time.monotonic()) > 0:

@@ -78,7 +78,9 @@ class HttpClient:
         self._pool.close()
         await anyio.lowlevel.checkpoint()
 
-    def request(self, method: str, url: str, *, headers: Headers = (), body: bytes | None = None) -> HttpRequest:
+    def request(
+        self, method: str, url: str, *, headers: Headers = (), body: bytes | None = None, repeatable: bool = True
+    ) -> HttpRequest:
         """One request, sent by entering it: `async with client.request(…) as response`.
 
         Raises `LocalProtocolError` for what cannot be sent. Entering waits for the head of the response and raises
@@ -89,12 +91,14 @@ class HttpClient:
 
         A kept connection can be closed by its server while the request is on its way. If one is lost before any byte
         of an answer, and either within half a second or before all of the request was sent, the request is sent once
-        more, on another connection that nobody has used yet.
+        more, on another connection that nobody has used yet. A request that is not `repeatable` is sent again only in
+        the second case: in the first a server may have died of it.
         """
         head = self._heads.get(url)
         if head is None:
             head = self._make_head(url)
-        return HttpRequest(self._pool, self._dialer, self._limits, head, method, head.encode(method, headers, body))
+        data = head.encode(method, headers, body)
+        return HttpRequest(self._pool, self._dialer, self._limits, head, method, data, repeatable)
 
     def _make_head(self, url: str) -> RequestHead:
         parsed = parse_url(url)

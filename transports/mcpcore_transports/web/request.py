@@ -19,10 +19,17 @@ __all__ = ("HttpRequest",)
 class HttpRequest:
     """An async context manager for one use: see `HttpClient.request`. Holds no cancel scope while it is entered."""
 
-    __slots__ = ("_crossed", "_data", "_dialer", "_head", "_limits", "_method", "_pool", "_response")
+    __slots__ = ("_crossed", "_data", "_dialer", "_head", "_limits", "_method", "_pool", "_repeatable", "_response")
 
     def __init__(
-        self, pool: Pool, dialer: Dialer, limits: ClientLimits, head: RequestHead, method: str, data: bytes
+        self,
+        pool: Pool,
+        dialer: Dialer,
+        limits: ClientLimits,
+        head: RequestHead,
+        method: str,
+        data: bytes,
+        repeatable: bool,
     ) -> None:
         self._pool = pool
         self._dialer = dialer
@@ -30,6 +37,7 @@ class HttpRequest:
         self._head = head
         self._method = method
         self._data = data
+        self._repeatable = repeatable
         self._response: HttpResponse | None = None
         self._crossed: ConnectionLost | None = None
 
@@ -77,7 +85,8 @@ class HttpRequest:
             await response.receive_head()
         except ConnectionLost as lost:
             response.abandon()
-            quickly = unsent is not None or time.monotonic() - sent_at <= CROSSING_SECONDS
+            crossing = self._repeatable and time.monotonic() - sent_at <= CROSSING_SECONDS
+            quickly = unsent is not None or crossing
             if reused and quickly and not response.begun:
                 self._crossed = unsent or lost
                 return None

@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# The tests that need other people's programs: the official TypeScript client, an official Python client of SDK 1.x, and
+# nginx. What is missing is installed: into the directory $1, and nginx by apt, which takes root.
+# `python` and `pytest` have to find mcpcore, `npm` has to be there, and the current directory is the checkout.
+set -euo pipefail
+
+peers=$1
+mkdir -p "$peers/npm"
+
+if ! PATH="$PATH:/usr/sbin" command -v nginx >/dev/null; then
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -qq
+  apt-get install -y -qq --no-install-recommends nginx-light >/dev/null
+fi
+
+cp tests/interop/typescript/package.json "$peers/npm/"
+npm install --prefix "$peers/npm" --ignore-scripts --no-audit --no-fund --silent
+
+python -m venv "$peers/sdk1"
+"$peers/sdk1/bin/pip" install --quiet 'mcp==1.30.0'
+
+MCPCORE_NPM=$peers/npm MCPCORE_SDK1=$peers/sdk1/bin/python pytest tests/interop -m 'npm or nginx or sdk1'

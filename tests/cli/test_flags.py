@@ -1,0 +1,105 @@
+"""cli/flags: what the flags of a served transport say, and what they are refused for."""
+
+from argparse import Namespace
+from typing import Any
+
+import pytest
+
+from mcpcore.cli.flags import SERVING_FLAGS, serving_options
+from mcpcore.cli.usage import WrongUsage
+
+
+def options(*transports: str, **given: Any) -> dict[str, Any]:
+    """The options of flags as argparse has them."""
+    none = {flag.attribute: False if flag.metavar is None else None for flag in SERVING_FLAGS}
+    return serving_options(Namespace(**none | given), transports)
+
+
+def test_flags_become_the_options_of_serving() -> None:
+    given = {
+        "host": "127.0.0.1",
+        "port": "0",
+        "path": "/a",
+        "sse_path": "/b",
+        "public_url": "https://x",
+        "allow_host": ["a", "b,c"],
+        "allow_origin": ["https://y"],
+        "json_response": True,
+        "max_body": "1000",
+        "max_sessions": "7",
+        "read_timeout": "0.5",
+        "http_server": "hypercorn",
+        "hypercorn_config": "file",
+        "workers": "2",
+        "access_log": True,
+    }
+    assert options("http", "sse", **given) == {
+        "host": "127.0.0.1",
+        "port": 0,
+        "path": "/a",
+        "sse_path": "/b",
+        "public_url": "https://x",
+        "allow_hosts": ("a", "b", "c"),
+        "allow_origins": ("https://y",),
+        "json_response": True,
+        "max_body_bytes": 1000,
+        "max_sessions": 7,
+        "read_timeout": 0.5,
+        "http_server": "hypercorn",
+        "hypercorn_config": "file",
+        "workers": 2,
+        "access_log": True,
+    }
+    assert options("stdio") == {}
+
+
+def test_variables_say_the_same_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "MCPCORE_PORT": "81",
+        "MCPCORE_HOST": "",
+        "MCPCORE_ALLOW_HOST": "a, b",
+        "MCPCORE_JSON_RESPONSE": "no",
+        "MCPCORE_ACCESS_LOG": "true",
+        "MCPCORE_WORKERS": "3",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert options("http", port="82") == {
+        "port": 82,
+        "allow_hosts": ("a", "b"),
+        "json_response": False,
+        "access_log": True,
+        "workers": 3,
+    }
+    assert "workers" not in options("stdio", "http")
+
+
+def test_a_variable_for_other_programs_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MCPCORE_PORT", "not a port")
+    monkeypatch.setenv("MCPCORE_HYPERCORN_CONFIG", "file")
+    assert options("stdio") == {}
+    monkeypatch.setenv("MCPCORE_PORT", "1")
+    assert options("http", uds="socket") == {"uds": "socket"}
+
+
+@pytest.mark.parametrize(
+    ("transports", "given", "message"),
+    [
+        (["stdio"], {"port": "1"}, "--port is for the transport http or sse, and this is stdio"),
+        (["stdio"], {"access_log": True}, "--access-log is for the transport http or sse"),
+        (["http"], {"sse_path": "/x"}, "--sse-path is for the transport sse, and this is http"),
+        (["sse"], {"path": "/x"}, "--path is for the transport http, and this is sse"),
+        (["sse"], {"json_response": True}, "--json-response is for the transport http"),
+        (["http"], {"port": "65536"}, "--port: '65536' is no port: 0 to 65535"),
+        (["http"], {"path": "mcp"}, "--path: 'mcp' is no path"),
+        (["http"], {"workers": "0"}, "--workers: '0' is no whole number above 0"),
+        (["http"], {"read_timeout": "soon"}, "--read-timeout: 'soon' is no number of seconds"),
+        (["http"], {"http_server": "uvicorn"}, "--http-server: 'uvicorn' is none of h11, hypercorn"),
+        (["http"], {"uds": "x", "port": "1"}, "--uds and --port are two places to listen"),
+        (["http"], {"hypercorn_config": "x"}, "--hypercorn-config needs --http-server hypercorn"),
+        (["http", "stdio"], {"workers": "2"}, "--workers share an HTTP port, and stdio has none"),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused(transports: list[str], given: dict[str, Any], message: str) -> None:
+    with pytest.raises(WrongUsage) as wrong:
+        options(*transports, **given)
+    assert message in str(wrong.value)
