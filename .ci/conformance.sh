@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # The official conformance suite with its strict gate: our server on both backends, and our client. Fails unless what
 # fails is exactly what tests/conformance/expected_failures.txt lists.
-# `mcpcore` and `python` have to be those of the installation under test, and the current directory is the checkout. The suite's scripts lie in
-# ../shared/conformance, or where MCPCORE_CONFORMANCE says. $1 is a directory to install the suite into.
+# `mcpcore` and `python` have to be those of the installation under test, and the current directory is the checkout.
+# The suite's scripts lie in ../shared/conformance, or where MCPCORE_CONFORMANCE says. $1 is a directory to install the
+# suite into.
 set -euo pipefail
 
 suite=$(cd "${MCPCORE_CONFORMANCE:-../shared/conformance}" && pwd)

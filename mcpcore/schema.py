@@ -296,7 +296,8 @@ def _takes_text(schema: dict[str, Any], defs: dict[str, Any]) -> bool:
         return any(_takes_text(one, defs) for one in schema["anyOf"])
     if "enum" in schema:
         return any(isinstance(value, str) for value in schema["enum"])
-    return schema.get("type", "string") == "string"
+    takes_text: bool = schema.get("type", "string") == "string"
+    return takes_text
 
 
 def _names(fault: str, names: list[str], candidates: list[str] | None = None) -> str:

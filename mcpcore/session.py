@@ -382,7 +382,7 @@ class Session:
         elif self._running < self._limits.max_running:
             self._running += 1
             self._tasks.start_soon(self._work, envelope)
-        elif len(self._waiting) < self._limits.max_waiting:
+        elif len(self._waiting) < self._limits.max_waiting or self._drop_cancelled():
             self._waiting.append(envelope)
         else:
             refusal = f"{self._running} requests run and {len(self._waiting)} wait, which is the limit; ask again later"
@@ -390,6 +390,13 @@ class Session:
             self._refused += 1
             answer = error_response(request.id, RequestError(CODE_SERVER_BUSY, refusal))
             await envelope.reply.send(Envelope(answer))
+
+    def _drop_cancelled(self) -> bool:
+        """Take requests that were given up while they waited out of the queue. True if that made room."""
+        wanted = [envelope for envelope in self._waiting if envelope.reply is not None and not envelope.reply.closed]
+        self._cancelled += len(self._waiting) - len(wanted)
+        self._waiting = deque(wanted)
+        return len(wanted) < self._limits.max_waiting
 
     async def _work(self, envelope: Envelope) -> None:
         """Answer one request, then those that wait: a place is taken by a task, not made anew for each."""

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.cli.program import LIMIT_SECONDS, environment, program, site, stdio_target
+from cli.program import LIMIT_SECONDS, environment, program, site, stdio_target
 
 SERVER = """
 import sys

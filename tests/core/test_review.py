@@ -18,6 +18,7 @@ from mcpcore import (
     Context,
     DeadlineExceeded,
     InvalidParams,
+    Limits,
     LocalProtocolError,
     PeerError,
     RemoteProtocolError,
@@ -26,8 +27,11 @@ from mcpcore import (
     ToolError,
 )
 from mcpcore.channel import Channel
+from mcpcore.eras import Terms
 from mcpcore.listening import Changed
-from mcpcore.types import ResourceTemplateReference
+from mcpcore.revisions import LATEST
+from mcpcore.server import MAX_CLIENT_NAMES
+from mcpcore.types import ClientCapabilities, Implementation, ResourceTemplateReference
 from mcpcore.validation import validator_of
 
 pytestmark = pytest.mark.anyio
@@ -67,7 +71,9 @@ async def test_a_ping_is_answered_whatever_the_middleware_waits_for() -> None:
     async def never(context: Context, following: Any) -> Any:
         await anyio.sleep_forever()
 
-    async with on_a_pipe(Server("s", inbound=[never])) as peer:
+    server = Server("s", inbound=[never])
+    server.tool(name="t")(lambda: 1)
+    async with on_a_pipe(server) as peer:
         await peer.say({"id": 1, "method": "tools/list"}, {"id": 2, "method": "ping"})
         assert await peer.hear() == {"jsonrpc": "2.0", "id": 2, "result": {}}
         # The reading task goes on: it hears that the first one is cancelled.
@@ -83,6 +89,28 @@ async def test_a_handshake_takes_no_place_that_could_be_missing() -> None:
             await client.list_tools()
 
 
+async def test_requests_that_were_given_up_take_no_place_in_the_queue() -> None:
+    server = Server("s", limits=Limits(max_running=1, max_waiting=3))
+    go_on = anyio.Event()
+
+    @server.tool
+    async def hang() -> None:
+        await go_on.wait()
+
+    def call(id: int) -> Frame:
+        return {"id": id, "method": "tools/call", "params": {"name": "hang"}}
+
+    async with on_a_pipe(server) as peer:
+        await peer.say(*map(call, range(4)))
+        await peer.say(*({"method": "notifications/cancelled", "params": {"requestId": id}} for id in (1, 2, 3)))
+        await peer.say(*map(call, range(4, 8)))
+        assert (await peer.hear())["id"] == 7  # three wait again, and this one is the fourth
+        go_on.set()
+        assert [(await peer.hear())["id"] for _ in range(4)] == [0, 4, 5, 6]
+        (statistics,) = server.session_statistics()
+    assert (statistics.cancelled, statistics.refused) == (3, 1)
+
+
 async def test_nothing_is_announced_before_the_handshake() -> None:
     server = Server("s")
     async with wired() as (peer, multiplexer), anyio.create_task_group() as tasks:
@@ -94,16 +122,15 @@ async def test_nothing_is_announced_before_the_handshake() -> None:
         tasks.cancel_scope.cancel()
 
 
-def test_a_client_cannot_fill_the_statistics_with_its_name() -> None:
-    from mcpcore.eras import Terms
-    from mcpcore.revisions import LATEST
-    from mcpcore.types import ClientCapabilities, Implementation
-
+def test_a_client_cannot_fill_the_statistics_with_long_names() -> None:
     server = Server("s")
-    for end in ("a", "b"):
-        info = Implementation(name="n" * 1_000_000 + end, version="1")
+    for name in (*(f"{'n' * 64}{number}" for number in range(MAX_CLIENT_NAMES)), "desktop"):
+        info = Implementation(name=name, version="1")
         server.began(Terms(revision=LATEST, capabilities=ClientCapabilities(), client_info=info), "memory", True)
-    assert server.statistics().clients == {f"memory {LATEST} {'n' * 64}": 2}
+    assert server.statistics().clients == {
+        f"memory {LATEST} {'n' * 64}": MAX_CLIENT_NAMES,
+        f"memory {LATEST} desktop": 1,
+    }
 
 
 # ---------------------------------------------------------------------- lists that change
@@ -114,6 +141,7 @@ async def test_a_list_that_was_emptied_is_an_empty_list(era: Any) -> None:
     server = Server("s")
     server.tool(name="t")(lambda: 1)
     async with Client(server, era=era) as client, client.listen(tools=True) as changes:
+        assert len(await client.list_tools()) == 1
         server.remove_tool("t")
         with anyio.fail_after(PATIENCE_SECONDS):
             assert await anext(changes) == Changed("tools")
@@ -167,13 +195,13 @@ async def test_a_tool_in_a_thread_may_run_an_event_loop(anyio_backend: Any) -> N
 async def test_nothing_is_asked_once_the_answer_is_out(era: Any) -> None:
     async with anyio.create_task_group() as background:
         server = Server("s")
-        told: list[LocalProtocolError] = []
+        answered, refused = anyio.Event(), anyio.Event()
 
         async def late(context: Context) -> None:
-            await anyio.wait_all_tasks_blocked()
-            with pytest.raises(LocalProtocolError, match="answered already") as refused:
+            await answered.wait()
+            with pytest.raises(LocalProtocolError, match="answered already"):
                 await context.elicit("Which city?", City)
-            told.append(refused.value)
+            refused.set()
 
         @server.tool
         async def start(context: Context) -> None:
@@ -181,8 +209,9 @@ async def test_nothing_is_asked_once_the_answer_is_out(era: Any) -> None:
 
         async with Client(server, era=era, on_elicit=paris) as client:
             await client.call_tool("start")
-            await anyio.wait_all_tasks_blocked()
-        assert len(told) == 1
+            answered.set()
+            with anyio.fail_after(PATIENCE_SECONDS):
+                await refused.wait()
 
 
 async def in_a_group(error: Exception) -> None:

@@ -91,13 +91,15 @@ async def serve(
                     background.start_soon(log.run)
                 host_run = _Hypercorn(_Requests(AsgiApp(endpoint, limits=limits), log), config, grace)
                 async with anyio.create_task_group() as hosting:
-                    async with endpoint_running(server, endpoint, host_run.stopping.set):
-                        hosting.start_soon(host_run.run)
-                        if sockets is None:
-                            say_urls(urls)
-                        task_status.started(urls)
-                        await host_run.wait()
-                    hosting.cancel_scope.cancel()
+                    try:
+                        async with endpoint_running(server, endpoint, host_run.stopping.set):
+                            hosting.start_soon(host_run.run)
+                            if sockets is None:
+                                say_urls(urls)
+                            task_status.started(urls)
+                            await host_run.wait()
+                    finally:
+                        host_run.scope.cancel()
                 background.cancel_scope.cancel()
     finally:
         close_sockets(listening, unlink=sockets is None)
@@ -112,16 +114,21 @@ class _Hypercorn:
         self._grace = grace
         self.stopping = anyio.Event()
         self.over = anyio.Event()
+        # Cancelled from outside, hypercorn fails over its own connections; so it is stopped instead, and cancelled by
+        # whoever waited for that.
+        self.scope = anyio.CancelScope(shield=True)
 
     async def run(self) -> None:
-        """Raises what hypercorn raises, except while it is being stopped: then it fails over its own connections."""
+        """Raises what hypercorn raises, except while it is being stopped. Ends when `scope` is cancelled."""
         hypercorn_serve: Callable[..., Awaitable[None]]
         if anyio.lowlevel.current_token().backend_class.__module__.endswith("_trio"):
             from hypercorn.trio import serve as hypercorn_serve
         else:
             from hypercorn.asyncio import serve as hypercorn_serve
+        app, config, trigger = cast(Any, self._app), self._config, self.stopping.wait
         try:
-            await hypercorn_serve(cast(Any, self._app), self._config, shutdown_trigger=self.stopping.wait, mode="asgi")
+            with self.scope:
+                await hypercorn_serve(app, config, shutdown_trigger=trigger, mode="asgi")
         except Exception:
             if not self.stopping.is_set():
                 raise
@@ -131,7 +138,7 @@ class _Hypercorn:
     async def wait(self) -> None:
         """Wait until hypercorn has returned, or has had its time since it was told to stop.
 
-        When this is cancelled, hypercorn is too, and has a moment to end before the server's lifespan does.
+        When this is cancelled, requests are too, and hypercorn has a moment to end before the server's lifespan does.
         """
         try:
             async with anyio.create_task_group() as first:
@@ -142,6 +149,9 @@ class _Hypercorn:
                 await anyio.sleep(OVERTIME_SECONDS)
                 first.cancel_scope.cancel()
         except BaseException:
+            self._config.graceful_timeout = _CANCEL_SECONDS / 2
+            self._app.cancel()
+            self.stopping.set()
             with anyio.move_on_after(_CANCEL_SECONDS, shield=True):
                 await self.over.wait()
             raise
@@ -176,9 +186,10 @@ class _Requests:
 
         async def counted(message: Message) -> None:
             nonlocal status, sent
-            await send(message)
+            # Before, since a client that closes its connection after the last byte may end this at once.
             status = message.get("status", status)
             sent += len(message.get("body", b""))
+            await send(message)
 
         began = time.perf_counter()
         client = scope.get("client")

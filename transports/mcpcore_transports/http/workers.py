@@ -192,7 +192,8 @@ class _Crew:
                 if worker.process is None and worker.start_at <= now:
                     self._start(worker)
             due = [worker.start_at - now for worker in self._workers if worker.process is None]
-            sentinels = [process.sentinel for process in self._running()]
+            # Also of one that has died by now, which its own look at the system did not show yet.
+            sentinels = [worker.process.sentinel for worker in self._workers if worker.process is not None]
             ready = wait([*sentinels, self._told, self._wake], max(0.0, min(due)) if due else None)
             if self._told in ready:
                 os.read(self._told, _TOLD_BYTES)  # of one that has replaced another: nobody is waiting for it
