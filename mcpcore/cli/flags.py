@@ -1,10 +1,12 @@
 """The flags of `mcpcore run` that say how a server is served: one table for the parser, the help and the reading."""
 
-from argparse import Namespace
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mcpcore.cli.usage import WrongUsage, count, one_of, path, port, seconds, setting, switch
+
+if TYPE_CHECKING:
+    from argparse import Namespace
 
 __all__ = ("SERVING_FLAGS", "Flag", "serving_options")
 
@@ -78,7 +80,7 @@ SERVING_FLAGS: tuple[Flag, ...] = (
 )
 
 
-def serving_options(arguments: Namespace, transports: Collection[str]) -> dict[str, Any]:
+def serving_options(arguments: "Namespace", transports: Collection[str]) -> dict[str, Any]:
     """What the flags and their variables say, as keywords of `mcpcore.serve`; nothing that nobody said.
 
     A flag that the transports cannot honour is refused; a variable is for all programs of its environment, and is

@@ -24,6 +24,7 @@ from mcpcore import Client, ConnectFailed, ConnectionLost, PeerError
 from mcpcore_transports.http import channel as channels
 from mcpcore_transports.http.events import RECONNECTS
 from mcpcore_transports.http.failures import HttpError, HttpRefused
+from mcpcore_transports.web.client import HttpClient
 
 pytestmark = pytest.mark.anyio
 
@@ -126,18 +127,15 @@ async def test_a_lost_session_is_begun_again_once_for_all_who_find_out() -> None
     assert server.seen("DELETE")[0].headers["mcp-session-id"] == "s2"
 
 
-async def test_calls_wait_while_a_session_is_begun() -> None:
-    """No call goes out without a session, or in one that has not been told that it is initialized."""
+async def test_calls_wait_until_a_session_is_begun() -> None:
+    """No call goes out in a session that has not been told that it is initialized."""
     began, go = anyio.Event(), anyio.Event()
     ready: set[str] = set()
 
-    async def initialize(asked: Asked) -> None:
-        if server.began:
+    async def initialized(asked: Asked) -> None:
+        if ready:
             began.set()
             await go.wait()
-        await server.initialize(asked)
-
-    async def initialized(asked: Asked) -> None:
         ready.add(asked.headers["mcp-session-id"])
         await asked.status(202)
 
@@ -145,15 +143,18 @@ async def test_calls_wait_while_a_session_is_begun() -> None:
         assert asked.headers["mcp-session-id"] in ready
         await asked.text("done")
 
-    server = Sessions(initialize=initialize, notifications_initialized=initialized, call=call)
-    async with connected(server) as (client, _):
+    server = Sessions(notifications_initialized=initialized, call=call)
+    async with connected(server) as (client, served):
         server.forget()
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(client.call_tool, "first")
             await began.wait()
             for _ in range(5):
                 tasks.start_soon(client.call_tool, "later")
-            await anyio.lowlevel.checkpoint()
+            async with HttpClient() as other:
+                for _ in range(5):  # round trips, in which a call that did not wait would arrive
+                    async with other.request("GET", served.url):
+                        pass
             assert len(server.seen("tools/call")) == 1
             go.set()
     assert len(server.calls) == 6
@@ -397,6 +398,23 @@ async def test_a_broken_stream_is_taken_up_where_it_broke() -> None:
     assert resumed == ["a2", "a3"]
     assert seen == [1, 2]
     assert server.calls == ["x"]
+
+
+async def test_a_stream_is_left_when_the_answer_is_here() -> None:
+    left = anyio.Event()
+
+    async def call(asked: Asked) -> None:
+        await asked.begin_events()
+        await asked.event(asked.said("done"))
+        await asked.gone()
+        left.set()
+
+    server = Sessions(call=call)
+    async with connected(server) as (client, _):
+        assert text_of(await client.call_tool("x")) == "done"
+        await left.wait()
+        await client.ping()
+    assert server.seen("notifications/cancelled") == []
 
 
 async def test_an_id_in_any_alphabet_is_sent_back() -> None:
