@@ -226,6 +226,10 @@ class Channel(ABC):
     revision: Revision | None = None
     """Set by the session when a revision is agreed on for all that follows, for transports that have to repeat it."""
 
+    renewed: Callable[[], None] | None = None
+    """Called by a transport that had to begin another session with the peer: what the old one was told is forgotten
+    there. Set by whoever told it; must not wait."""
+
     @abstractmethod
     async def receive(self) -> Envelope:
         """The next envelope that answers nothing of ours.

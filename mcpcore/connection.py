@@ -5,7 +5,8 @@ another, whoever closes what, wherever.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import anyio
@@ -95,6 +96,8 @@ class Connection:
         self._log_level: LoggingLevel | None = log_level
         self._probe_timeout = probe_timeout
         self._connect_timeout = connect_timeout
+        self.repeated: set[Callable[[Session], Awaitable[None]]] = set()
+        """Called when the transport had to begin another session with the server."""
         self._closing = anyio.Event()
         self._closed = anyio.Event()
         self._agreement: Agreement | None = None
@@ -277,13 +280,13 @@ class Connection:
         session.channel.batches = revision.batches
         session.channel.revision = revision
         await session.notify("notifications/initialized", NotificationParams())
-        if self._log_level is not None and result.capabilities.logging is not None:
+        if result.capabilities.logging is not None:
             try:
-                level = SetLevelRequestParams(level=self._log_level)
-                await session.request("logging/setLevel", level, timeout=self._connect_timeout)
+                await self._set_level(session)
             except PeerError as error:
                 if error.code != CODE_METHOD_NOT_FOUND:
                     raise ConnectFailed(f"the server refused the log level: {error}") from error
+        session.channel.renewed = partial(session.start_soon, self._tell_again, session)
         return Agreement(
             revision=revision,
             capabilities=result.capabilities,
@@ -291,6 +294,20 @@ class Connection:
             instructions=result.instructions,
             meta={},
         )
+
+    async def _set_level(self, session: Session) -> None:
+        if self._log_level is not None:
+            level = SetLevelRequestParams(level=self._log_level)
+            await session.request("logging/setLevel", level, timeout=self._connect_timeout)
+
+    async def _tell_again(self, session: Session) -> None:
+        """Repeat to another session what the one before it was told."""
+        try:
+            await self._set_level(session)
+            for repeat in tuple(self.repeated):
+                await repeat(session)
+        except (ConnectionLost, DeadlineExceeded, PeerError, RemoteProtocolError) as error:
+            logger.warning("the server's new session could not be told what the old one knew: %s", error)
 
     def _meta(self, revision: Revision) -> Meta:
         capabilities = adapt(self._answering.capabilities, revision)

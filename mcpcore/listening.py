@@ -16,6 +16,7 @@ from mcpcore.errors import ConnectionLost, DeadlineExceeded, MissingCapability, 
 from mcpcore.jsonrpc import ErrorResponse, Malformed, Message, Notification, Response
 from mcpcore.methods import NOTIFICATIONS
 from mcpcore.revisions import Era
+from mcpcore.session import Session
 from mcpcore.types import (
     ServerCapabilities,
     SubscribeRequestParams,
@@ -143,6 +144,7 @@ class Listening:
         session = connection.session
         lost = partial(listener.end, ConnectionLost("the connection ended while listening"))
         session.when_ending.add(lost)
+        connection.repeated.add(self._subscribe_again)
         mine: list[str] = []
         try:
             for uri in sorted(uris):
@@ -153,17 +155,27 @@ class Listening:
             yield
         finally:
             session.when_ending.discard(lost)
+            unwatched = [uri for uri in mine if self._unwatch(uri)]
             with anyio.move_on_after(UNSUBSCRIBE_SECONDS, shield=True):
-                for uri in mine:
-                    self._watched[uri] -= 1
-                    if self._watched[uri]:
-                        continue
-                    del self._watched[uri]
+                for uri in unwatched:
                     try:
                         params = UnsubscribeRequestParams(uri=uri)
                         await session.request("resources/unsubscribe", params, timeout=UNSUBSCRIBE_SECONDS)
                     except (ConnectionLost, DeadlineExceeded, PeerError):
                         continue  # a subscription nobody reads ends with the session at the latest
+
+    def _unwatch(self, uri: str) -> bool:
+        """One listener less for a resource. Whether it was the last."""
+        self._watched[uri] -= 1
+        if self._watched[uri]:
+            return False
+        del self._watched[uri]
+        return True
+
+    async def _subscribe_again(self, session: Session) -> None:
+        """Subscribe in a new session to what was subscribed to in the old one; what changed meanwhile is not told."""
+        for uri in list(self._watched):
+            await session.request("resources/subscribe", SubscribeRequestParams(uri=uri), timeout=UNSUBSCRIBE_SECONDS)
 
     @asynccontextmanager
     async def _stateless(

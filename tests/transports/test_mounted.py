@@ -7,6 +7,7 @@ from typing import Any
 
 import anyio
 import pytest
+from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from transports.raw_http import Event, Offer, Site, call, initialize, modern, offer, until
@@ -125,6 +126,23 @@ async def test_mounted_without_any_lifespan_wiring(host: str) -> None:
             for _ in range(100):
                 await (await site.modern(wire, call("add", {"a": 1, "b": 2}))).body()
         assert (made.entered, made.left) == (1, 0)
+
+
+async def test_beside_the_routes_of_a_fastapi_application(host: str) -> None:
+    made = offer()
+    mount = asgi_app(made.server)
+    app = FastAPI()
+
+    @app.get("/hello")
+    async def hello() -> dict[str, str]:
+        return {"hello": "world"}
+
+    app.mount("/api", mount)
+    async with hosted(host, app, made, mount._endpoint, prefix="/api") as site:
+        await both_eras(site)
+        async with site.connect() as wire:
+            answer = await wire.ask("GET", "/hello", {})
+            assert (answer.status, await answer.json()) == (200, {"hello": "world"})
 
 
 @pytest.mark.parametrize("path", ["/", "/mcp", "/deep/mcp"])

@@ -335,6 +335,8 @@ class HttpChannel(Channel):
             renewal.over.set()
         if renewal.failure is None:
             self._follow()
+            if self.renewed is not None:
+                self.renewed()
 
     async def _initialize_again(self) -> None:
         if self._first is None:
