@@ -11,7 +11,14 @@ import msgspec
 
 from mcpcore.adaptation import adapt
 from mcpcore.channel import Origin
-from mcpcore.errors import CODE_INVALID_PARAMS, CODE_METHOD_NOT_FOUND, LocalProtocolError, RemoteProtocolError
+from mcpcore.errors import (
+    CODE_INTERNAL_ERROR,
+    CODE_INVALID_PARAMS,
+    CODE_METHOD_NOT_FOUND,
+    LocalProtocolError,
+    RemoteProtocolError,
+    RequestError,
+)
 from mcpcore.forms import InvalidForm, check_form
 from mcpcore.jsonrpc import Notification
 from mcpcore.methods import NOTIFICATIONS, REQUESTS
@@ -34,7 +41,10 @@ from mcpcore.types import (
     TextContent,
 )
 
-__all__ = ("MAX_NOTICES", "Answering", "OnElicit", "OnElicitUrl", "OnLog", "OnSample", "Roots")
+__all__ = ("ANSWER_SECONDS", "MAX_NOTICES", "Answering", "OnElicit", "OnElicitUrl", "OnLog", "OnSample", "Roots")
+
+ANSWER_SECONDS = 3600.0
+"""How long the application may take to answer one question of a server that waits for it. Servers give up sooner."""
 
 MAX_NOTICES = 1000
 """Log messages that wait for `on_log`; the oldest are dropped beyond it, and counted."""
@@ -112,8 +122,11 @@ class Answering(Role):
         spec = REQUESTS.get(call.method)
         if spec is None or call.method not in ("elicitation/create", "sampling/createMessage", "roots/list"):
             raise RemoteProtocolError(f"this client has no method {call.method!r}", code=CODE_METHOD_NOT_FOUND)
-        with call.session.clocks_paused():
+        result: Any = None
+        with call.session.clocks_paused(), anyio.move_on_after(ANSWER_SECONDS):
             result = await self.answer_question(call.method, spec.decode_params(call.params))
+        if result is None:
+            raise RequestError(CODE_INTERNAL_ERROR, f"nobody answered within {ANSWER_SECONDS:g} s")
         return result if self.revision is None else adapt(result, self.revision)
 
     async def answer_question(self, method: str, params: Any) -> Any:

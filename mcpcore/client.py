@@ -66,6 +66,7 @@ __all__ = (
     "CALL_SECONDS",
     "MAX_IN_FLIGHT",
     "MAX_PAGES",
+    "MAX_QUESTIONS",
     "MAX_ROUNDS",
     "ROUND_PAUSE_SECONDS",
     "Client",
@@ -86,6 +87,9 @@ MAX_PAGES = 1000
 
 MAX_ROUNDS = 20
 """Times one request may be answered with questions before the client gives up on it."""
+
+MAX_QUESTIONS = 64
+"""Questions in one such answer: each may open a dialog, and all of them are asked side by side."""
 
 ROUND_PAUSE_SECONDS = 0.5
 """Pause before a retry that was asked for without a question; it doubles each time, with jitter."""
@@ -457,6 +461,9 @@ class Client:
         """The answers to all questions of one round, asked side by side; they replace those of the round before."""
         if method not in MULTI_ROUND:
             raise RemoteProtocolError(f"the server answered {method} with a question, which it must not")
+        if len(result.input_requests or ()) > MAX_QUESTIONS:
+            text = f"the server asked {len(result.input_requests or ())} questions at once; {MAX_QUESTIONS} are allowed"
+            raise RemoteProtocolError(text)
         answers: dict[str, Any] = {}
 
         async def answer(key: str, question: Any) -> None:

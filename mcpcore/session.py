@@ -34,6 +34,7 @@ from mcpcore.types.base import RequestId
 
 __all__ = (
     "GRACE_SECONDS",
+    "MAX_PAUSE_SECONDS",
     "MAX_RUNNING",
     "MAX_STREAMS",
     "MAX_WAITING",
@@ -58,6 +59,10 @@ undecoded frames, so that many plain calls weigh less than a megabyte."""
 
 MAX_STREAMS = 100
 """Requests of one peer that stay open by design (`subscriptions/listen`); they take no place from the others."""
+
+MAX_PAUSE_SECONDS = 3600.0
+"""How long the questions of a peer may hold up the deadline of one request of ours, all of them together: as long as
+somebody may look for an answer or two, and not for ever."""
 
 logger: logging.Logger = logging.getLogger("mcpcore.session")
 
@@ -146,6 +151,16 @@ class Role(ABC):
     """Whether a frame that is no message is answered with an error. A client only counts it."""
 
 
+class _Clock:
+    """How long the deadline of one request may still stand still, and what is left of it while it does."""
+
+    __slots__ = ("allowance", "left")
+
+    def __init__(self) -> None:
+        self.allowance = MAX_PAUSE_SECONDS
+        self.left: float | None = None
+
+
 class Session:
     """Drives one channel in one role.
 
@@ -160,8 +175,9 @@ class Session:
         self._tasks: TaskGroup | None = None
         self._waiting: deque[Envelope] = deque()
         self._inboxes: set[Inbox] = set()
-        self._clocks: dict[anyio.CancelScope, float] = {}
+        self._clocks: dict[anyio.CancelScope, _Clock] = {}
         self._paused = 0
+        self._paused_since = -inf
         self._last_id = 0
         self._running = self._streams = 0
         self._answered = self._cancelled = self._refused = self._malformed = self._orphans = 0
@@ -252,7 +268,7 @@ class Session:
         inbox = Inbox()
         self._inboxes.add(inbox)
         scope = anyio.CancelScope(deadline=anyio.current_time() + timeout)
-        self._clocks[scope] = inf
+        self._clocks[scope] = _Clock()
         try:
             with scope:
                 if self._failure is not None:
@@ -299,24 +315,27 @@ class Session:
     def clocks_paused(self) -> Iterator[None]:
         """Stop the deadlines of our requests while this side answers a question of the peer.
 
-        The time a person takes to answer is not the peer's. Requests made meanwhile keep their deadlines.
+        The time a person takes to answer is not the peer's. Requests made meanwhile keep their deadlines, and each
+        one stands still for `MAX_PAUSE_SECONDS` in all: a peer could go on asking for ever.
         """
         self._paused += 1
         if self._paused == 1:
-            now = anyio.current_time()
-            for scope in self._clocks:
-                self._clocks[scope] = scope.deadline - now
-                scope.deadline = inf
+            self._paused_since = anyio.current_time()
+            for scope, clock in self._clocks.items():
+                clock.left = scope.deadline - self._paused_since
+                scope.deadline += clock.allowance
         try:
             yield
         finally:
             self._paused -= 1
             if self._paused == 0:
                 now = anyio.current_time()
-                for scope, left in self._clocks.items():
-                    if left != inf:
-                        scope.deadline = now + left
-                        self._clocks[scope] = inf
+                for scope, clock in self._clocks.items():
+                    if clock.left is not None:
+                        paused = min(now - self._paused_since, clock.allowance)
+                        scope.deadline = self._paused_since + paused + clock.left
+                        clock.allowance -= paused
+                        clock.left = None
 
     def statistics(self) -> SessionStatistics:
         return SessionStatistics(

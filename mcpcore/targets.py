@@ -48,13 +48,18 @@ class _InMemory:
 
 
 def transport_to(target: Any, *, headers: Mapping[str, str] | None = None, auth: Any = None) -> Transport:
-    """The transport that reaches a target. Raises `LocalProtocolError` for what is none."""
+    """The transport that reaches a target.
+
+    Raises `LocalProtocolError` for what is none, and for `headers` or `auth` where they would go nowhere.
+    """
+    if isinstance(target, str) and target.startswith(("http://", "https://")):
+        return client_transport("http")(target, headers=headers, auth=auth)
+    if headers or auth is not None:
+        raise LocalProtocolError("headers= and auth= belong to a URL; give them to the transport itself otherwise")
     if isinstance(target, Transport):
         return target
     if isinstance(target, Serves):
         return _InMemory(target)
-    if isinstance(target, str) and target.startswith(("http://", "https://")):
-        return client_transport("http")(target, headers=headers, auth=auth)
     if isinstance(target, list | tuple) and target:
         return client_transport("stdio")([str(word) for word in target])
     raise LocalProtocolError(

@@ -161,6 +161,7 @@ async def a_response_to_nobody(client: Channel, server: Channel) -> None:
             with suppress(LocalProtocolError):  # a transport may refuse to send what answers nothing
                 await server.send(Envelope(Response(id, {"said": "to nobody"})))
         await one.round_trip(other, 2)
+        await anyio.wait_all_tasks_blocked()  # so that a receive that fails has had the time to
         expect(not one.ended.is_set(), "a response to nobody ended the receive of whoever it arrived at")
         await other.round_trip(one, 3)
         await reply.send(response("waits", "home"))

@@ -519,3 +519,21 @@ async def test_garbled_progress_does_not_cost_the_result() -> None:
     async with Client(Scripted(stateless(answer))) as client:
         assert (await client.call_tool("x", on_progress=show)).content[0].text == "fine"  # type: ignore[union-attr]
     assert seen == [2]
+
+
+async def test_a_server_cannot_open_a_thousand_dialogs_at_once() -> None:
+    asked: list[Any] = []
+
+    async def on_elicit(question: Any) -> None:
+        asked.append(question)
+
+    form = {"message": "?", "requestedSchema": {"type": "object", "properties": {}}}
+    questions = {f"q{n}": {"method": "elicitation/create", "params": form} for n in range(1000)}
+
+    async def answer(peer: Peer, frame: Frame) -> Any:
+        return {"resultType": "input_required", "inputRequests": questions}
+
+    async with Client(Scripted(stateless(answer)), on_elicit=on_elicit) as client:
+        with pytest.raises(RemoteProtocolError, match="1000 questions at once; 64 are allowed"):
+            await client.call_tool("t")
+    assert asked == []

@@ -21,7 +21,7 @@ from mcpcore.errors import (
 )
 from mcpcore.groups import sole_error
 from mcpcore.jsonrpc import ABSENT, ErrorResponse, Malformed, Message, Notification, Request, Response, error_response
-from mcpcore.session import Call, Limits, Role, Session
+from mcpcore.session import MAX_PAUSE_SECONDS, Call, Limits, Role, Session
 
 pytestmark = pytest.mark.anyio
 
@@ -581,3 +581,20 @@ async def test_cancelling_a_session_cancels_its_requests() -> None:
         await settle()
         s.tasks.cancel_scope.cancel()
     assert ended.is_set()
+
+
+@pytest.mark.parametrize("anyio_backend", ["trio"], indirect=True)
+async def test_questions_cannot_hold_up_a_deadline_for_ever() -> None:
+    """A peer that asks again and again: the request ends all the same. Time has to pass: trio only."""
+    async with running() as s:
+
+        async def never_satisfied() -> None:
+            while True:
+                with s.session.clocks_paused():
+                    await anyio.sleep(600)
+
+        s.tasks.start_soon(never_satisfied)
+        start = anyio.current_time()
+        with pytest.raises(DeadlineExceeded):
+            await s.session.request("m", {}, timeout=5)
+        assert MAX_PAUSE_SECONDS <= anyio.current_time() - start <= MAX_PAUSE_SECONDS + 5

@@ -5,6 +5,7 @@ from typing import Any
 import anyio
 import pytest
 
+from mcpcore import Server
 from mcpcore.channel import Channel, Envelope
 from mcpcore.errors import ConnectionLost, LocalProtocolError
 from mcpcore.jsonrpc import Notification
@@ -126,3 +127,10 @@ async def test_each_connection_is_its_own() -> None:
                 await other.send(Envelope(Notification("other", {})))
             await one.send(Envelope(Notification("one", {})))
     assert [message.method for message in server.heard] == ["other", "one"]
+
+
+@pytest.mark.parametrize("given", [{"headers": {"x": "y"}}, {"auth": "token"}])
+@pytest.mark.parametrize("target", [Server("s"), ["python", "server.py"]])
+def test_what_belongs_to_a_url_is_refused_elsewhere(target: Any, given: dict[str, Any]) -> None:
+    with pytest.raises(LocalProtocolError, match="belong to a URL"):
+        transport_to(target, **given)

@@ -136,3 +136,48 @@ async def test_without_the_extra_results_pass_unchecked(monkeypatch: pytest.Monk
     async with Client(served(OBJECT, {"structuredContent": {"n": "one"}})) as client:
         await client.list_tools()
         assert (await client.call_tool("t")).structured_content == {"n": "one"}
+
+
+def doubling(levels: int) -> dict[str, Any]:
+    """A schema whose size doubles with each level of references."""
+    definitions: dict[str, Any] = {"d0": {"type": "object"}}
+    for level in range(1, levels):
+        twice = {"$ref": f"#/$defs/d{level - 1}"}
+        definitions[f"d{level}"] = {"allOf": [twice, twice]}
+    return {"type": "object", "$defs": definitions, "$ref": f"#/$defs/d{levels - 1}"}
+
+
+def test_references_that_multiply_are_refused() -> None:
+    validator_of("small", doubling(5))({})
+    with pytest.raises(RemoteProtocolError, match="more than 100000 parts"):
+        validator_of("t", doubling(40))
+
+
+def test_a_pattern_of_the_server_is_never_run() -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "s": {"type": "string", "pattern": "^(a+)+$"},
+            "pattern": {"type": "integer"},  # a name, not a keyword
+        },
+        "patternProperties": {"^(b+)+$": {"type": "integer"}},
+        "additionalProperties": {"const": {"pattern": "kept"}},
+    }
+    validate = validator_of("t", schema)
+    validate({"s": "a" * 50 + "!", "pattern": 1, "c": {"pattern": "kept"}})
+    with pytest.raises(RemoteProtocolError, match="pattern"):
+        validate({"pattern": "one"})
+    with pytest.raises(RemoteProtocolError):
+        validate({"c": {"pattern": "other"}})
+
+
+def test_a_recursive_schema_is_followed_as_far_as_the_value_goes() -> None:
+    tree = {
+        "type": "object",
+        "properties": {"left": {"$ref": "#"}, "right": {"$ref": "#"}},
+        "additionalProperties": False,
+    }
+    validate = validator_of("t", tree)
+    validate({"left": {"right": {}}, "right": {"left": {"left": {}}}})
+    with pytest.raises(RemoteProtocolError):
+        validate({"left": {"right": {"x": 1}}})

@@ -6,13 +6,13 @@ from typing import Any
 
 import anyio
 import pytest
+
+from mcpcore import Client, Context, Server
 from mcpcore_transports.framing.origins import AccessPolicy
 from mcpcore_transports.http.endpoint import Endpoint
 from mcpcore_transports.http.options import HttpOptions
 from mcpcore_transports.http.server import endpoint_running
 from mcpcore_transports.web.listener import serve_http
-
-from mcpcore import Client, Context, Server
 
 pytestmark = pytest.mark.anyio
 
