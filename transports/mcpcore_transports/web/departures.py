@@ -84,13 +84,14 @@ if sys.platform == "linux":
                     await anyio.wait_readable(self._epoll.fileno())
                 for fd, _events in self._epoll.poll(0):
                     self._departed.add(self._connections[fd])
-                await anyio.sleep(YOUNG_SECONDS)
                 now = time.monotonic()
                 for connection in list(self._departed):
                     # One without a running request reads the end by itself, after the requests it sent before.
                     if connection.running_since and now - connection.running_since >= YOUNG_SECONDS:
                         self._departed.discard(connection)
                         connection.leave()
+                if self._departed:  # they are looked at again when their requests are older
+                    await anyio.sleep(YOUNG_SECONDS)
 
         def close(self) -> None:
             self._epoll.close()
