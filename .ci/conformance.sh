@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The official conformance suite with its strict gate: our server on both backends, and our client. Fails unless what
+# The official conformance suite with its strict gate: our server and our client, on both backends. Fails unless what
 # fails is exactly what tests/conformance/expected_failures.txt lists.
 # `mcpcore` and `python` have to be those of the installation under test, and the current directory is the checkout.
 # The suite's scripts lie in ../shared/conformance, or where MCPCORE_CONFORMANCE says. $1 is a directory to install the
@@ -30,4 +30,6 @@ leg() {
 for backend in asyncio trio; do
   SERVER_CMD="mcpcore run examples/conformance_server.py --transport http --port {port} --backend $backend" leg server
 done
-CLIENT_CMD="python examples/conformance_client.py" leg client
+for backend in asyncio trio; do
+  CLIENT_CMD="env MCPCORE_BACKEND=$backend python examples/conformance_client.py" leg client
+done

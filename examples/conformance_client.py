@@ -84,7 +84,7 @@ async def everything(client: Client, tools: dict[str, Any]) -> None:
 
 def main() -> int:
     try:
-        anyio.run(run, sys.argv[1])
+        anyio.run(run, sys.argv[1], backend=os.environ.get("MCPCORE_BACKEND", "asyncio"))
     except PeerError as error:
         print(error, file=sys.stderr)
         return 1

@@ -4,6 +4,7 @@ import logging
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -339,3 +340,40 @@ async def test_a_session_that_fails_ends_no_other(caplog: pytest.LogCaptureFixtu
             assert (await talk.post(call("add", {"a": 1, "b": 2}))).status == 404
             assert await other.tool("add", {"a": 1, "b": 2}) == "3"
     assert caplog.text.count("RuntimeError: a bug") == 1
+
+
+async def test_blocking_tools_hold_up_neither_health_nor_other_tools() -> None:
+    """A hundred sync tools that block, in the four threads there are: the loop stays free, and each is answered."""
+    offered = offer(max_threads=4)
+    released = threading.Event()
+
+    @offered.server.tool
+    def block() -> str:
+        assert released.wait(60)
+        return "released"
+
+    statuses: list[int] = []
+
+    async with serving(offered) as site:
+
+        async def blocked() -> None:
+            async with site.connect() as wire:
+                answer = await site.modern(wire, call("block"))
+                statuses.append(answer.status)
+                await answer.body()
+
+        async with anyio.create_task_group() as tasks:
+            for _ in range(100):
+                tasks.start_soon(blocked)
+            try:
+                with anyio.fail_after(20):
+                    while offered.server.statistics().threads.waiting < 96:
+                        async with site.connect() as wire:
+                            assert (await wire.ask("GET", "/healthz")).status == 200
+                    async with site.connect() as wire:
+                        answer = await site.modern(wire, call("add", {"a": 1, "b": 2}))
+                        assert (await answer.json())["result"]["structuredContent"] == {"result": 3}
+                    assert statuses == []
+            finally:
+                released.set()
+        assert statuses == [200] * 100
