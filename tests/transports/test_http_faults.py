@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 from transports.raw_http import (
     Answer,
@@ -377,3 +378,45 @@ async def test_blocking_tools_hold_up_neither_health_nor_other_tools() -> None:
             finally:
                 released.set()
         assert statuses == [200] * 100
+
+
+async def test_one_of_two_stops_under_load_and_no_call_is_lost_or_run_twice() -> None:
+    """A rolling restart behind a balancer that goes to the other process when one does not take a connection."""
+    ran = answered = 0
+    two_hundred = Event()
+    both = [offer(), offer()]
+    for offered in both:
+
+        @offered.server.tool
+        async def work() -> str:
+            nonlocal ran
+            ran += 1
+            await anyio.lowlevel.checkpoint()
+            return "done"
+
+    async def once(site: Site) -> bool:
+        """Whether this process took the call."""
+        nonlocal answered
+        try:
+            async with site.connect() as wire:
+                answer = await site.modern(wire, call("work"))
+                assert (await answer.json())["result"]["structuredContent"] == {"result": "done"}
+        except OSError:
+            return False  # refused, or closed in the queue of connections that nobody had accepted
+        answered += 1
+        if answered == 200:
+            two_hundred.set()
+        return True
+
+    async with serving(both[0]) as stays, anyio.create_task_group() as tasks:
+
+        async def caller(first: Site) -> None:
+            for turn in range(30):
+                taken = await once(first if turn % 2 else stays) or await once(stays)
+                assert taken
+
+        async with serving(both[1], grace=5) as goes:
+            for _ in range(20):
+                tasks.start_soon(caller, goes)
+            await two_hundred.wait()
+    assert answered == ran == 20 * 30
