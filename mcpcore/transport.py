@@ -67,5 +67,5 @@ def _package(name: str) -> str:
 
     for entry in entry_points(group="mcpcore.transports", name=name):
         return entry.value
-    known = ", ".join(sorted({*_OURS, *(("sse",) if "http" in _OURS else ())}))
+    known = ", ".join(sorted({*_OURS, "sse"}))
     raise LocalProtocolError(f"there is no transport {name!r}; this installation has {known}")

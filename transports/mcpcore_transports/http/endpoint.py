@@ -16,14 +16,11 @@ from mcpcore.channel import Envelope, Origin
 from mcpcore.errors import CODE_INVALID_REQUEST, ConnectionLost, RequestError
 from mcpcore.jsonrpc import (
     Batch,
-    ErrorResponse,
     Malformed,
     Message,
     Notification,
     Request,
-    Response,
     decode,
-    encode,
     error_response,
 )
 from mcpcore.revisions import Era, Revision
@@ -31,7 +28,7 @@ from mcpcore.types import META_PROTOCOL_VERSION
 from mcpcore_transports.http.handshake import HandshakeExchange
 from mcpcore_transports.http.options import HttpOptions
 from mcpcore_transports.http.patience import Patience
-from mcpcore_transports.http.replies import JSON_HEADERS, ExchangeReply, status_of
+from mcpcore_transports.http.replies import ExchangeReply, refuse, send_error
 from mcpcore_transports.http.served import Served
 from mcpcore_transports.http.sessions import SessionTable
 from mcpcore_transports.http.verifying import HeaderVerifier
@@ -87,7 +84,7 @@ class Endpoint:
                 await self._route(path, request, response)
         except BodyTooLarge:
             text = f"the body is over the limit of {self._options.max_body_bytes} bytes"
-            await _refuse(response, 413, text, self._cors(request))
+            await refuse(response, 413, text, self._cors(request))
 
     async def _route(self, path: str, request: WebRequest, response: WebResponse) -> None:
         options = self._options
@@ -95,11 +92,11 @@ class Endpoint:
             await response.send_whole(404, _TEXT, b"there is nothing here\n")
             return
         if (refusal := options.policy.check_host(request.headers.get("host"))) is not None:
-            await _refuse(response, 421, refusal)
+            await refuse(response, 421, refusal)
             return
         origin = request.headers.get("origin")
         if (refusal := options.policy.check_origin(origin, request.headers.get("host"))) is not None:
-            await _refuse(response, 403, refusal)
+            await refuse(response, 403, refusal)
             return
         cors = self._cors(request)
         if request.method == "OPTIONS":
@@ -110,7 +107,7 @@ class Endpoint:
             principal = await options.auth(request)
             if principal is None:
                 challenge = (("www-authenticate", 'Bearer realm="mcp"'), *cors)
-                await _refuse(response, 401, "this server wants to know who is asking: send a bearer token", challenge)
+                await refuse(response, 401, "this server wants to know who is asking: send a bearer token", challenge)
                 return
         if path == self._path:
             await self._mcp(request, response, principal, cors)
@@ -129,16 +126,16 @@ class Endpoint:
             await self._handshake.without_body(request, response, origin, cors)
         else:
             allow = "POST, GET, DELETE, OPTIONS" if Era.LEGACY in self._server.eras else "POST, OPTIONS"
-            await _refuse(response, 405, f"{request.method} is not for this path", (("allow", allow), *cors))
+            await refuse(response, 405, f"{request.method} is not for this path", (("allow", allow), *cors))
 
     async def _post(self, request: WebRequest, response: WebResponse, principal: str | None, cors: Headers) -> None:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind != "application/json":
-            await _refuse(response, 415, "the body must be application/json", cors)
+            await refuse(response, 415, "the body must be application/json", cors)
             return
         accepts = _accepted(request.headers.get("accept"))
         if not accepts:
-            await _refuse(response, 406, "the client must accept application/json or text/event-stream", cors)
+            await refuse(response, 406, "the client must accept application/json or text/event-stream", cors)
             return
         body = await request.body(self._options.max_body_bytes)
         message = decode(body)
@@ -153,7 +150,7 @@ class Endpoint:
             await self._stateless(request, response, message, Origin(transport="http"), False, cors)
             return
         if isinstance(message, Malformed):
-            await _answer(response, 400, error_response(message.id, message.error), cors)
+            await send_error(response, error_response(message.id, message.error), cors, status=400)
             return
         origin = Origin(transport="http", principal=principal, headers=request.headers)
         await self._handshake.post(request, response, message, origin, accepts, cors)
@@ -181,7 +178,7 @@ class Endpoint:
     ) -> None:
         if isinstance(message, Request):
             if message.method == "subscriptions/listen" and not streams:
-                await _refuse(response, 406, "subscriptions/listen is answered with text/event-stream", cors)
+                await refuse(response, 406, "subscriptions/listen is answered with text/event-stream", cors)
                 return
             only_json = not streams or (self._options.json_response and message.method != "subscriptions/listen")
             reply = ExchangeReply(response, only_json=only_json, headers=cors)
@@ -200,11 +197,11 @@ class Endpoint:
             return
         if isinstance(message, Malformed):
             error = message.error
-            await _answer(response, 400, error_response(message.id, error), cors)
+            await send_error(response, error_response(message.id, error), cors, status=400)
             return
         what = "batches" if isinstance(message, Batch) else "responses"
         error = RequestError(CODE_INVALID_REQUEST, f"this revision has no {what}: post one request or notification")
-        await _answer(response, 400, error_response(None, error), cors)
+        await send_error(response, error_response(None, error), cors, status=400)
 
     async def _serve_session(self, session: Any) -> None:
         await self._server.serve_channel(session, grace=0)
@@ -213,7 +210,7 @@ class Endpoint:
 
     async def _sse(self, request: WebRequest, response: WebResponse, principal: str | None, cors: Headers) -> None:
         if request.method != "GET":
-            await _refuse(response, 405, "open the event stream with GET", (("allow", "GET"), *cors))
+            await refuse(response, 405, "open the event stream with GET", (("allow", "GET"), *cors))
             return
         origin = Origin(transport="sse", principal=principal, headers=request.headers)
         await self.streams.stream(self._server, request, response, origin, cors)
@@ -222,7 +219,7 @@ class Endpoint:
         self, request: WebRequest, response: WebResponse, principal: str | None, cors: Headers
     ) -> None:
         if request.method != "POST":
-            await _refuse(response, 405, "post messages here", (("allow", "POST"), *cors))
+            await refuse(response, 405, "post messages here", (("allow", "POST"), *cors))
             return
         session = parse_qs(request.query).get("session_id", [""])[0]
         origin = Origin(transport="sse", principal=principal, headers=request.headers)
@@ -230,7 +227,7 @@ class Endpoint:
         if await self.streams.post(session, origin, body):
             await response.send_whole(202, (*_TEXT, *cors), b"accepted\n")
         else:
-            await _refuse(response, 404, "there is no such session: open the event stream again", cors)
+            await refuse(response, 404, "there is no such session: open the event stream again", cors)
 
     def _cors(self, request: WebRequest) -> Headers:
         return self._options.policy.response_headers(request.headers.get("origin"))
@@ -267,16 +264,3 @@ def _accepted(accept: str | None) -> frozenset[str]:
         if kind in ("text/event-stream", "text/*", "*/*"):
             found.add("event-stream")
     return frozenset(found)
-
-
-async def _refuse(response: WebResponse, status: int, text: str, headers: Headers = ()) -> None:
-    """A refusal before any message was looked at; JSON-RPC in the body, for clients that read nothing else."""
-    error = error_response(None, RequestError(CODE_INVALID_REQUEST, text))
-    await _answer(response, status, error, headers)
-
-
-async def _answer(
-    response: WebResponse, status: int | None, answer: Response | ErrorResponse, headers: Headers = ()
-) -> None:
-    found = status_of(answer) if status is None else status
-    await response.send_whole(found, (*JSON_HEADERS, *headers), encode(answer))

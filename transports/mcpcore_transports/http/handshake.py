@@ -8,7 +8,7 @@ from mcpcore.jsonrpc import Batch, ErrorResponse, Malformed, Message, Request, R
 from mcpcore.revisions import HANDSHAKE_REVISIONS, Revision
 from mcpcore_transports.framing.eventstream import KEEP_ALIVE, encode_event, encode_priming_event, encode_retry
 from mcpcore_transports.http.options import HttpOptions
-from mcpcore_transports.http.replies import EVENT_STREAM_HEADERS, JSON_HEADERS, status_of
+from mcpcore_transports.http.replies import EVENT_STREAM_HEADERS, JSON_HEADERS, refuse, send_error, status_of
 from mcpcore_transports.http.sessions import HttpSession, SessionTable
 from mcpcore_transports.http.streams import Item, Reader, Stream
 from mcpcore_transports.web.exchange import Headers, WebRequest, WebResponse
@@ -55,13 +55,13 @@ class HandshakeExchange:
         if await session.accept(message, origin):
             await response.send_whole(202, cors, b"")
         else:
-            await _refuse(response, 404, _NO_SESSION, cors)
+            await refuse(response, 404, _NO_SESSION, cors)
 
     async def without_body(self, request: WebRequest, response: WebResponse, origin: Origin, cors: Headers) -> None:
         """GET opens the stream for what belongs to no request, or takes one up again; DELETE ends the session."""
         if request.headers.get(SESSION_HEADER) is None:
             text = f"{request.method} needs a session: initialize first"
-            await _refuse(response, 405, text, (("allow", "POST"), *cors))
+            await refuse(response, 405, text, (("allow", "POST"), *cors))
             return
         session = await self._session(request, response, origin, cors)
         if session is None:
@@ -73,7 +73,7 @@ class HandshakeExchange:
         last_id = request.headers.get("last-event-id")
         stream = session.unasked if last_id is None else await session.stream_to_resume(last_id)
         if stream is None:
-            await _refuse(response, 400, "this Last-Event-ID is not known here, or not any more", cors)
+            await refuse(response, 400, "this Last-Event-ID is not known here, or not any more", cors)
             return
         # The newest reader wins: an older one may be a connection that died without telling.
         reader = stream.attach()
@@ -100,16 +100,16 @@ class HandshakeExchange:
         version = request.headers.get("mcp-protocol-version")
         if version is not None and Revision.parse(version.strip()) not in HANDSHAKE_REVISIONS:
             names = ", ".join(HANDSHAKE_REVISIONS)
-            await _refuse(response, 400, f"MCP-Protocol-Version {version!r} is not served in a session: {names}", cors)
+            await refuse(response, 400, f"MCP-Protocol-Version {version!r} is not served in a session: {names}", cors)
             return None
         id = request.headers.get(SESSION_HEADER)
         if id is None:
             text = "Mcp-Session-Id is missing: send initialize first (or a 2026-07-28 request, which needs no session)"
-            await _refuse(response, 400, text, cors)
+            await refuse(response, 400, text, cors)
             return None
         session = self._sessions.find(id, origin.principal)
         if session is None:
-            await _refuse(response, 404, _NO_SESSION, cors)
+            await refuse(response, 404, _NO_SESSION, cors)
         return session
 
     async def _initialize(
@@ -129,14 +129,14 @@ class HandshakeExchange:
         try:
             session = self._sessions.open(origin)
         except RequestError as busy:
-            await _answer(response, error_response(message.id, busy), (("retry-after", "5"), *cors))
+            await send_error(response, error_response(message.id, busy), (("retry-after", "5"), *cors))
             return
         stream = session.open_stream(message.id)
         reader = stream.attach()
         item = await reader.next() if await session.accept(message, origin, stream) else None
         if item is None:
             ended = RequestError(CODE_SERVER_BUSY, "the session ended while it was being initialized; try again")
-            await _answer(response, error_response(message.id, ended), (("retry-after", "5"), *cors))
+            await send_error(response, error_response(message.id, ended), (("retry-after", "5"), *cors))
             return
         if item.error is not None:
             await self._sessions.end(session)
@@ -164,7 +164,7 @@ class HandshakeExchange:
             if await session.accept(message, origin, stream):
                 await self._respond(response, stream, reader, cors)
             else:
-                await _refuse(response, 404, _NO_SESSION, cors)
+                await refuse(response, 404, _NO_SESSION, cors)
         finally:
             stream.detach(reader)
 
@@ -223,7 +223,7 @@ class HandshakeExchange:
                 "a batch holds requests and notifications, or responses" if session.batches else "there are no batches"
             )
             error = RequestError(CODE_INVALID_REQUEST, f"not in this revision: {why}")
-            await _answer(response, error_response(None, error), cors)
+            await send_error(response, error_response(None, error), cors)
             return
         answers: list[bytes] = []
         readers: list[Reader] = []
@@ -245,12 +245,3 @@ class HandshakeExchange:
             await response.send_whole(200, (*JSON_HEADERS, *cors), b"[" + b",".join(answers) + b"]")
         else:
             await response.send_whole(202, cors, b"")
-
-
-async def _refuse(response: WebResponse, status: int, text: str, headers: Headers = ()) -> None:
-    error = error_response(None, RequestError(CODE_INVALID_REQUEST, text))
-    await response.send_whole(status, (*JSON_HEADERS, *headers), encode(error))
-
-
-async def _answer(response: WebResponse, answer: ErrorResponse, headers: Headers = ()) -> None:
-    await response.send_whole(status_of(answer), (*JSON_HEADERS, *headers), encode(answer))

@@ -18,12 +18,13 @@ from mcpcore.errors import (
     CODE_SERVER_BUSY,
     CODE_UNSUPPORTED_REVISION,
     ConnectionLost,
+    RequestError,
 )
-from mcpcore.jsonrpc import ErrorResponse, Notification, Response, encode
+from mcpcore.jsonrpc import ErrorResponse, Notification, Response, encode, error_response
 from mcpcore_transports.framing.eventstream import KEEP_ALIVE, encode_event
 from mcpcore_transports.web.exchange import Headers, WebResponse
 
-__all__ = ("EVENT_STREAM_HEADERS", "JSON_HEADERS", "OUTBOX_BYTES", "ExchangeReply", "status_of")
+__all__ = ("EVENT_STREAM_HEADERS", "JSON_HEADERS", "OUTBOX_BYTES", "ExchangeReply", "refuse", "send_error", "status_of")
 
 OUTBOX_BYTES = 256 * 1024
 """Bytes of one event stream that may wait while an earlier part is being sent, before the handler waits."""
@@ -52,6 +53,25 @@ _STATUS = {
 def status_of(answer: Response | ErrorResponse) -> int:
     """The HTTP status for an answer that is the whole response. What the specification leaves open is 200."""
     return _STATUS.get(answer.error.code, 200) if isinstance(answer, ErrorResponse) else 200
+
+
+async def send_error(
+    response: WebResponse, error: ErrorResponse, headers: Headers = (), *, status: int | None = None
+) -> None:
+    """Send an error as the whole response, with the status of its code unless `status` says another.
+
+    Raises ConnectionLost when the client has left.
+    """
+    found = status_of(error) if status is None else status
+    await response.send_whole(found, (*JSON_HEADERS, *headers), encode(error))
+
+
+async def refuse(response: WebResponse, status: int, text: str, headers: Headers = ()) -> None:
+    """Refuse before any message was looked at; JSON-RPC in the body, for clients that read nothing else.
+
+    Raises ConnectionLost when the client has left.
+    """
+    await send_error(response, error_response(None, RequestError(CODE_INVALID_REQUEST, text)), headers, status=status)
 
 
 class ExchangeReply(ReplyChannel):
