@@ -4,6 +4,10 @@ A session drives a `Channel`. Each request of the peer runs in a task of the ses
 scope that the far end of its reply channel can cancel. The reading task only admits: it never waits for a handler,
 so answers and cancellations get through however busy the handlers are.
 
+Starting a task costs more than most requests do, so a worker answers one request after another. A request that waits
+has its task for itself, because the next worker is on its way before any request is begun; those that do not wait
+are done before it arrives.
+
 What a request means is the `Role`'s business, which is injected: `mcpcore.server` and `mcpcore.client` have one each.
 """
 
@@ -12,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from contextvars import Context, copy_context
 from math import inf
 from typing import Any
 
@@ -35,6 +40,7 @@ from mcpcore.types.base import RequestId
 __all__ = (
     "GRACE_SECONDS",
     "MAX_PAUSE_SECONDS",
+    "MAX_RESTING",
     "MAX_RUNNING",
     "MAX_STREAMS",
     "MAX_WAITING",
@@ -56,6 +62,10 @@ anybody is likely to have blocked in threads, or waiting for one, still leave ro
 MAX_WAITING = 1000
 """Requests of one peer that wait for a place; the next one is refused with `CODE_SERVER_BUSY`. The queue holds
 undecoded frames, so that many plain calls weigh less than a megabyte."""
+
+MAX_RESTING = 2
+"""Workers of one session that stay for the next request when there is none: one to answer it, and one to be on its
+way meanwhile. A task at rest holds a few kilobytes, and sessions may be many."""
 
 MAX_STREAMS = 100
 """Requests of one peer that stay open by design (`subscriptions/listen`); they take no place from the others."""
@@ -174,6 +184,11 @@ class Session:
         self._limits = limits or Limits()
         self._tasks: TaskGroup | None = None
         self._waiting: deque[Envelope] = deque()
+        self._resting: list[anyio.Event] = []
+        self._coming = 0
+        """Workers that were called and have not begun."""
+        self._pace = 1
+        """Workers to call next."""
         self._inboxes: set[Inbox] = set()
         self._clocks: dict[anyio.CancelScope, _Clock] = {}
         self._paused = 0
@@ -398,43 +413,74 @@ class Session:
                 self._tasks.start_soon(self._stream, envelope)
             else:
                 refusal = f"{self._streams} streams are open, which is the limit; close one first"
-        elif self._running < self._limits.max_running:
-            self._running += 1
-            self._tasks.start_soon(self._work, envelope)
-        elif len(self._waiting) < self._limits.max_waiting or self._drop_cancelled():
+        elif self._has_place() or self._drop_cancelled():
             self._waiting.append(envelope)
+            self._call_workers()
         else:
-            refusal = f"{self._running} requests run and {len(self._waiting)} wait, which is the limit; ask again later"
+            limits = self._limits
+            refusal = (
+                f"{limits.max_running} requests run and {limits.max_waiting} wait, which is the limit; ask again later"
+            )
         if refusal is not None and envelope.reply is not None:
             self._refused += 1
             answer = error_response(request.id, RequestError(CODE_SERVER_BUSY, refusal))
             await envelope.reply.send(Envelope(answer))
+
+    def _has_place(self) -> bool:
+        return self._running + len(self._waiting) < self._limits.max_running + self._limits.max_waiting
 
     def _drop_cancelled(self) -> bool:
         """Take requests that were given up while they waited out of the queue. True if that made room."""
         wanted = [envelope for envelope in self._waiting if envelope.reply is not None and not envelope.reply.closed]
         self._cancelled += len(self._waiting) - len(wanted)
         self._waiting = deque(wanted)
-        return len(wanted) < self._limits.max_waiting
+        return self._has_place()
 
-    async def _work(self, envelope: Envelope) -> None:
-        """Answer one request, then those that wait: a place is taken by a task, not made anew for each."""
-        try:
-            await self.answer(envelope)
+    def _call_workers(self) -> None:
+        """Whenever a request waits that may run, a worker is on its way."""
+        if self._coming or self._tasks is None:
+            return
+        self._coming = min(len(self._waiting), self._pace, self._limits.max_running - self._running)
+        for _ in range(self._coming):
+            if self._resting:
+                self._resting.pop().set()
+            else:
+                self._tasks.start_soon(self._work)
+
+    async def _work(self) -> None:
+        """Answer what waits, one request after another."""
+        context = copy_context()
+        variables = _identities(context)
+        while True:
+            self._coming -= 1
+            if self._waiting and self._running:
+                self._pace *= 2  # whoever is at work waits for something, so they all may
             while self._waiting:
-                await self.answer(self._waiting.popleft())
-        finally:
-            self._running -= 1
-            if self._running == 0 and self._idle is not None:
-                self._idle.set()
+                envelope = self._waiting.popleft()
+                self._running += 1
+                self._call_workers()
+                try:
+                    await self.answer(envelope)
+                finally:
+                    self._running -= 1
+                    self._tell_idle()
+                if _identities(copy_context()) != variables:
+                    # The handler has set context variables, which are no other request's business.
+                    context.run(self._call_workers)
+                    return
+            self._pace = 1
+            if len(self._resting) >= MAX_RESTING:
+                return
+            called = anyio.Event()
+            self._resting.append(called)
+            await called.wait()
 
     async def _stream(self, envelope: Envelope) -> None:
         try:
             await self.answer(envelope)
         finally:
             self._streams -= 1
-            if self._streams == 0 and self._idle is not None:
-                self._idle.set()
+            self._tell_idle()
 
     async def answer(self, envelope: Envelope) -> None:
         """Answer one request in the calling task, outside the limits of `run`: for requests that need no session.
@@ -510,15 +556,24 @@ class Session:
     async def _finish(self, grace: float) -> None:
         """Wait until nothing runs, `grace` seconds at most."""
         with anyio.move_on_after(grace):
-            while self._running or self._streams:
+            while self._running or self._waiting or self._streams:
                 self._idle = anyio.Event()
                 await self._idle.wait()
+
+    def _tell_idle(self) -> None:
+        if self._idle is not None and not (self._running or self._waiting or self._streams):
+            self._idle.set()
 
     def _fail(self, failure: ConnectionLost) -> None:
         if self._failure is None:
             self._failure = failure
             for inbox in tuple(self._inboxes):
                 inbox.fail(failure)
+
+
+def _identities(context: Context) -> list[int]:
+    """What tells a context from one in which a variable was set, whatever the values think of being compared."""
+    return [*map(id, context), *map(id, context.values())]
 
 
 def _internal_error(id: RequestId) -> ErrorResponse:
