@@ -5,8 +5,7 @@ In the handshake era a question is a request on the reply channel, and the handl
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import anyio
@@ -107,21 +106,29 @@ class RoundAsker(Asker):
 _TELLING = (ConnectionLost, DeadlineExceeded, MissingCapability, RemoteProtocolError, RequestError, ToolError)
 
 
-@contextmanager
-def sole_fault() -> Iterator[None]:
-    """Raise what a handler's own task groups wrapped, where its type says what to answer. Any other group stays one.
+class _SoleFault:
+    __slots__ = ()
 
-    Of suspensions beside a fault the fault counts; of several suspensions one is enough.
-    """
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        suspended, faults = group.split(Suspended)
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        if not isinstance(error, BaseExceptionGroup):
+            return
+        suspended, faults = error.split(Suspended)
         sole: BaseException = faults or Suspended()
         while isinstance(sole, BaseExceptionGroup) and len(sole.exceptions) == 1:
             sole = sole.exceptions[0]
         if isinstance(sole, _TELLING):
             raise sole from sole.__cause__
-        if suspended is None:
-            raise
-        raise (faults or sole) from None
+        if suspended is not None:
+            raise (faults or sole) from None
+
+
+sole_fault = _SoleFault()
+"""A context manager that raises what a handler's own task groups wrapped, where its type says what to answer. Any
+other group stays one.
+
+Of suspensions beside a fault the fault counts; of several suspensions one is enough. It holds nothing, so one will do
+for all requests.
+"""

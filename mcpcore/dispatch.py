@@ -21,7 +21,7 @@ from mcpcore.context import Context
 from mcpcore.eras import Terms, era_of
 from mcpcore.eras.handshake import Handshake, State
 from mcpcore.eras.rounds import Rounds, arguments_digest
-from mcpcore.eras.stateless import allowed_error, missing_capability, require_envelope, terms_of
+from mcpcore.eras.stateless import KnownTerms, allowed_error, missing_capability, require_envelope
 from mcpcore.errors import (
     CODE_INVALID_PARAMS,
     CODE_METHOD_NOT_FOUND,
@@ -99,6 +99,7 @@ class Dispatch(Role):
         self._stateless = stateless or host.eras == {Era.MODERN}
         self._lifespan = lifespan
         self._handshake = Handshake(host.log_level)
+        self._known = KnownTerms()
         self._session: Session | None = None
         self._watching: Watching | None = None
         self._notices: deque[tuple[Callable[[Any], Awaitable[None]], Any]] = deque(maxlen=MAX_NOTICES)
@@ -140,7 +141,7 @@ class Dispatch(Role):
             envelope = require_envelope(meta)
             if call.origin.verifier is not None:
                 call.origin.verifier.check(call.method, envelope, params)
-            terms = terms_of(envelope)
+            terms = self._known.terms_of(envelope)
             handler = self._modern_handler(call.method, terms)
         else:
             self._handshake.admit(call.method)
@@ -232,7 +233,7 @@ class Dispatch(Role):
             )
         try:
             inbound = self._host.inbound
-            with sole_fault():
+            with sole_fault:
                 result = await (inward(inbound, context, handler) if inbound else handler(context, params))
         except Suspended:
             result = self._ask_back(call, params, rounds)

@@ -52,6 +52,12 @@ announces what nobody asked for loses any."""
 FLUSH_SECONDS = 5.0
 """How long `aclose` waits for a peer to read what was accepted before it closes all the same."""
 
+_ANSWERS = (Response, ErrorResponse)
+
+_DUPLICATE = RequestError(
+    CODE_INVALID_REQUEST, "a request with this id is still in flight; its answer will come, this one is refused"
+)
+
 _LISTENED = frozenset(
     (
         "notifications/subscriptions/acknowledged",
@@ -142,8 +148,15 @@ class Multiplexer(Channel):
     async def receive(self) -> Envelope:
         while True:
             while self._incoming:
+                message = self._next()
+                envelope: Envelope | None = None
                 # Taken off only when it is dealt with, so that a cancelled wait loses nothing.
-                envelope = await self._route(self._incoming[0])
+                if type(message) is not Request:
+                    envelope = await self._route(message)
+                elif self._exchange.accept(message.id, reply := _PipeReply(self, message.id)):
+                    envelope = Envelope(message, reply, self._origin)
+                else:
+                    await self._put(encode(error_response(message.id, _DUPLICATE)))
                 self._incoming.popleft()
                 if envelope is not None:
                     return envelope
@@ -186,24 +199,19 @@ class Multiplexer(Channel):
             "unwritten_bytes": self._outgoing_size,
         }
 
-    async def _route(self, item: bytes | Oversize | Message) -> Envelope | None:
-        """Deliver what answers a request of ours; return what the session has to deal with."""
-        message: Message | Batch
+    def _next(self) -> Message | Batch:
+        """The message that stands first, which stays there."""
+        item = self._incoming[0]
         if isinstance(item, bytes):
-            message = decode(item)
-        elif isinstance(item, Oversize):
+            return decode(item)
+        if isinstance(item, Oversize):
             text = f"a message of {item.size} bytes is over the limit of {item.limit}; send less at once"
-            message = Malformed(RequestError(CODE_INVALID_REQUEST, text))
-        else:
-            message = item
-        if isinstance(message, Request):
-            reply = _PipeReply(self, message.id)
-            if self._exchange.accept(message.id, reply):
-                return Envelope(message, reply, self._origin)
-            text = "a request with this id is still in flight; its answer will come, this one is refused"
-            await self._put(encode(error_response(message.id, RequestError(CODE_INVALID_REQUEST, text))))
-            return None
-        if isinstance(message, Response | ErrorResponse):
+            return Malformed(RequestError(CODE_INVALID_REQUEST, text))
+        return item
+
+    async def _route(self, message: Notification | Response | ErrorResponse | Malformed | Batch) -> Envelope | None:
+        """Deliver what answers a request of ours; return what the session has to deal with."""
+        if isinstance(message, _ANSWERS):
             self._deliver(message)
             return None
         if isinstance(message, Notification):
@@ -329,7 +337,7 @@ class _PipeReply(ReplyChannel):
 
     async def send(self, envelope: Envelope) -> bool:
         message = envelope.message
-        answered = self._id if isinstance(message, Response | ErrorResponse) else None
+        answered = self._id if isinstance(message, _ANSWERS) else None
         if self.closed:
             if answered is not None:
                 self._multiplexer._exchange.answer(answered, self)  # which counts it as late

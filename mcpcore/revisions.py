@@ -28,18 +28,20 @@ class Revision(StrEnum):
     R2025_11_25 = "2025-11-25"
     R2026_07_28 = "2026-07-28"
 
+    era: Era
+    batches: bool
+    """Whether a JSON array of messages is legal: added by 2025-03-26, removed by 2025-06-18."""
+
+    def __init__(self, value: str) -> None:
+        # Attributes, and the hash of the string: every message asks for them, and what enum has instead is slow.
+        self.era = Era.MODERN if value == "2026-07-28" else Era.LEGACY
+        self.batches = value == "2025-03-26"
+
+    __hash__ = str.__hash__
+
     def at_least(self, other: "Revision") -> bool:
         """Whether this revision is `other` or came after it."""
         return _ORDER[self] >= _ORDER[other]
-
-    @property
-    def era(self) -> Era:
-        return Era.MODERN if self is Revision.R2026_07_28 else Era.LEGACY
-
-    @property
-    def batches(self) -> bool:
-        """Whether a JSON array of messages is legal: added by 2025-03-26, removed by 2025-06-18."""
-        return self is Revision.R2025_03_26
 
     @classmethod
     def parse(cls, text: str) -> "Revision | None":

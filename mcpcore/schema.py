@@ -156,13 +156,14 @@ class Output:
     async iterator; its schema is that of the list of all items.
     """
 
-    __slots__ = ("_check", "schema", "streaming", "wrapped")
+    __slots__ = ("_check", "_plain", "schema", "streaming", "wrapped")
 
     def __init__(self, type_: Any, schema: dict[str, Any] | None, *, wrapped: bool, streaming: bool) -> None:
         self.schema: dict[str, Any] | None = schema
         self.wrapped: bool = wrapped
         self.streaming: bool = streaming
         self._check = msgspec.json.Decoder(type_).decode if schema is not None else None
+        self._plain = str if type_ is str and wrapped else None
 
     def structured(self, value: Any) -> Any:
         """The `structuredContent` for a returned value (for a streaming function: the list of its items).
@@ -172,6 +173,8 @@ class Output:
         """
         if self._check is None:
             return msgspec.UNSET
+        if type(value) is self._plain and value.isascii():
+            return {"result": value}  # it is its own JSON value, whatever its length
         try:
             encoded = msgspec.json.encode(value)
             self._check(encoded)

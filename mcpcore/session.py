@@ -113,7 +113,7 @@ class Call:
         self.params: Any = request.params
         self.reply: ReplyChannel = reply
         self.origin: Origin = origin or _NOWHERE
-        self.scope: anyio.CancelScope = anyio.CancelScope()
+        self.scope: anyio.CancelScope = session._new_scope()
         self.finished: bool = False
         """Whether the response is on its way: nothing may follow it."""
 
@@ -181,6 +181,7 @@ class Session:
     def __init__(self, channel: Channel, role: Role, *, limits: Limits | None = None) -> None:
         self.channel: Channel = channel
         self._role = role
+        self._new_scope: Callable[[], anyio.CancelScope] = self._first_scope
         self._limits = limits or Limits()
         self._tasks: TaskGroup | None = None
         self._waiting: deque[Envelope] = deque()
@@ -428,6 +429,12 @@ class Session:
 
     def _has_place(self) -> bool:
         return self._running + len(self._waiting) < self._limits.max_running + self._limits.max_waiting
+
+    def _first_scope(self) -> anyio.CancelScope:
+        # anyio looks up the event loop to find the class of each scope; here it is the same for all.
+        scope = anyio.CancelScope()
+        self._new_scope = type(scope)
+        return scope
 
     def _drop_cancelled(self) -> bool:
         """Take requests that were given up while they waited out of the queue. True if that made room."""

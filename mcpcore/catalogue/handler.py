@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Callable
 from functools import partial
+from types import CoroutineType
 from typing import Any
 
 import anyio
@@ -63,5 +64,7 @@ class Handler:
             result = await threads.run(self.fn, **arguments)
         else:
             result = self.fn(**arguments)
+            if isinstance(result, CoroutineType):
+                return await result
         # A plain function may well return an awaitable: a lambda around a coroutine function, or a wrapper.
         return await result if inspect.isawaitable(result) else result

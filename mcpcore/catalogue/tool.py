@@ -3,6 +3,7 @@
 import inspect
 import logging
 from collections.abc import AsyncIterator, Callable
+from types import NoneType
 from typing import Any
 from uuid import uuid4
 
@@ -46,6 +47,11 @@ one that is meant to be endless ends by cancellation and reports with `ctx.progr
 
 _OBJECT_STARTS = (b"{", b"", b"n")
 """How raw arguments begin that are an object, left out, or null, which some clients write for none."""
+
+_PLAIN = frozenset((NoneType, bool, dict, float, int, list, str))
+"""What tools mostly return. None of it is an iterator, which is expensive to find out."""
+
+_RESULTS = (CallToolResult, InputRequiredResult)
 
 _BLOCKS = (TextContent, ImageContent, AudioContent, ResourceLink, EmbeddedResource)
 
@@ -116,9 +122,9 @@ class ServedTool:
                 arguments = self._arguments.decode(raw)
             else:
                 arguments = {self._raw_arguments: _as_dict(raw)} if self._raw_arguments else {}
-            with sole_fault():
+            with sole_fault:
                 returned = await self._handler(context, threads, arguments)
-                if isinstance(returned, AsyncIterator):
+                if type(returned) not in _PLAIN and isinstance(returned, AsyncIterator):
                     return await self._stream(context, returned)
             return self._result(returned)
         except InvalidArguments as error:
@@ -176,7 +182,7 @@ class ServedTool:
         return CallToolResult(content=content, structured_content=structured)
 
     def _result(self, returned: Any) -> CallToolResult | InputRequiredResult:
-        if isinstance(returned, CallToolResult | InputRequiredResult):
+        if isinstance(returned, _RESULTS):
             return returned
         if returned is None and self._output.schema is None:
             return CallToolResult(content=[])

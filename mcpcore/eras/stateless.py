@@ -29,7 +29,25 @@ from mcpcore.types import (
     Implementation,
 )
 
-__all__ = ("allowed_error", "missing_capability", "require_envelope", "terms_of", "unsupported_revision")
+__all__ = (
+    "MAX_KNOWN_TERMS",
+    "MAX_TERMS_BYTES",
+    "KnownTerms",
+    "allowed_error",
+    "missing_capability",
+    "require_envelope",
+    "terms_of",
+    "unsupported_revision",
+)
+
+MAX_KNOWN_TERMS = 256
+"""Kinds of clients whose terms are kept: beyond it all are forgotten, since clients choose what they say."""
+
+MAX_TERMS_BYTES = 4096
+"""Bytes of JSON that terms may have to be kept: clients declare a few hundred."""
+
+_TERMS = (META_PROTOCOL_VERSION, META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_LOG_LEVEL)
+_encode = msgspec.json.Encoder().encode
 
 _DEFINED = frozenset((CODE_HEADER_MISMATCH, CODE_MISSING_CAPABILITY, CODE_UNSUPPORTED_REVISION))
 
@@ -61,6 +79,33 @@ def terms_of(meta: Mapping[str, Any], *, served: Iterable[Revision] = MODERN_REV
     if revision is None or revision.era is not Era.MODERN or revision not in served:
         raise unsupported_revision(requested, served)
     return Terms(revision=revision, capabilities=capabilities, client_info=info, log_level=level)
+
+
+class KnownTerms:
+    """Reads the terms of requests, those of a client that repeats itself once.
+
+    They are told apart by their JSON, so that what is known was checked exactly as it is sent.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Terms] = {}
+
+    def terms_of(self, meta: Mapping[str, Any]) -> Terms:
+        """As `terms_of`."""
+        try:
+            key = _encode([meta.get(name) for name in _TERMS])
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return terms_of(meta)  # built in this process, out of what has no JSON
+        known = self._known.get(key)
+        if known is None:
+            known = terms_of(meta)
+            if len(key) <= MAX_TERMS_BYTES:
+                if len(self._known) >= MAX_KNOWN_TERMS:
+                    self._known.clear()
+                self._known[key] = known
+        return known
 
 
 def unsupported_revision(requested: str, served: Iterable[Revision]) -> RemoteProtocolError:
