@@ -79,6 +79,9 @@ class Envelope(msgspec.Struct, frozen=True):
 
     origin: Origin | None = None
 
+    alone: bool = False
+    """Nothing else is about to be sent that this could share a write with, so whoever collects need not wait for it."""
+
 
 class ReplyChannel(ABC):
     """The way home for whatever answers one message.

@@ -2,7 +2,8 @@
 
 A transport of that kind supplies a `Pipe`; the `Multiplexer` makes a `Channel` of it. Frames are decoded in the
 task that calls `receive` and never wait for a handler. Frames to send are collected and written by one task, in
-one write per wake-up: a hundred answers that are ready together cost one system call.
+one write per wake-up: a hundred answers that are ready together cost one system call. One that is known to be alone
+is written at once, if there is room for it.
 """
 
 from abc import ABC, abstractmethod
@@ -80,6 +81,10 @@ class Pipe(ABC):
     async def send(self, frames: Sequence[bytes]) -> None:
         """Write all `frames`, in one write where possible. Raises `ConnectionLost` when the peer is gone or
         has not read for too long: the deadline is the pipe's."""
+
+    def send_nowait(self, frame: bytes) -> bool:
+        """Write `frame` if that can be done whole and without waiting. False, with nothing written, if it cannot."""
+        return False
 
     @abstractmethod
     async def aclose(self) -> None:
@@ -171,7 +176,7 @@ class Multiplexer(Channel):
         frame = encode(envelope.message)
         if isinstance(envelope.message, Request):
             self._ask(envelope.message, envelope.reply)
-        await self._put(frame)
+        await self._put(frame, envelope.alone)
 
     async def aclose(self) -> None:
         """Accept no more, wait until what was accepted is written, for `FLUSH_SECONDS` at most, and close the pipe."""
@@ -294,9 +299,11 @@ class Multiplexer(Channel):
             self._to_write.set()
             self._to_write = None
 
-    async def _put(self, frame: bytes) -> None:
+    async def _put(self, frame: bytes, alone: bool = False) -> None:
         if self._closed:
             raise ConnectionLost("the connection is closed")
+        if alone and self._to_write is not None and self._pipe.send_nowait(frame):
+            return  # the writer rests, so nothing was before it, and waking it would cost more than the write
         self._post(frame)
         while self._outgoing_size > self._outbox_bytes:
             if self._pipe_closed:
@@ -347,5 +354,5 @@ class _PipeReply(ReplyChannel):
             self._multiplexer._ask(message, envelope.reply)
         elif answered is not None and not self._multiplexer._exchange.answer(answered, self):
             return False
-        await self._multiplexer._put(frame)
+        await self._multiplexer._put(frame, envelope.alone)
         return True

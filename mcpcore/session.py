@@ -289,7 +289,7 @@ class Session:
             with scope:
                 if self._failure is not None:
                     raise self._failure
-                envelope = Envelope(Request(id, method, params), inbox, origin)
+                envelope = Envelope(Request(id, method, params), inbox, origin, alone=len(self._inboxes) == 1)
                 if via is None:
                     await self.channel.send(envelope)
                 elif not await via.send(envelope):
@@ -506,7 +506,7 @@ class Session:
                 answer = await self._outcome(call)
                 call.finished = True
                 try:
-                    await reply.send(Envelope(answer))
+                    await reply.send(Envelope(answer, alone=self._running <= 1 and not self._waiting))
                 except (TypeError, ValueError, OverflowError, RecursionError):
                     # What msgspec raises for a value that JSON has no form for.
                     logger.exception("the result of %s (id %r) cannot be encoded", request.method, request.id)

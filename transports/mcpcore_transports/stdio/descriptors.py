@@ -18,6 +18,7 @@ import select
 import socket
 import stat
 import sys
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -40,18 +41,22 @@ _TERMINAL_MASTER = os.makedev(5, 2)
 
 
 class InputDescriptor:
-    """Reads `fd`, which stays the caller's to close."""
+    """Reads `fd`, which stays the caller's to close. May read ahead what one read returns."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._always_ready = stat.S_ISREG(os.fstat(fd).st_mode)
+        self._watch: _Watch | None = None
 
     async def read(self) -> bytes:
         """The next bytes, at most READ_BYTES; b"" at the end. Raises `ConnectionLost` when reading fails."""
         while True:
+            watch = None
             try:
                 if self._always_ready:
                     await anyio.lowlevel.checkpoint()
+                elif (watch := self._watching()) is not None:
+                    await watch.wait()
                 else:
                     await anyio.wait_readable(self._fd)
             except OSError as refused:
@@ -60,7 +65,7 @@ class InputDescriptor:
                 self._always_ready = True
                 continue
             try:
-                return os.read(self._fd, READ_BYTES)
+                return os.read(self._fd, READ_BYTES) if watch is None else watch.take()
             except BlockingIOError:
                 continue  # another process reads the same file, set O_NONBLOCK on it, and was faster
             except OSError as broken:
@@ -70,7 +75,76 @@ class InputDescriptor:
 
     def close(self) -> None:
         """End a wait of `read` in another task with `anyio.ClosedResourceError`. Leaves the descriptor open."""
+        if self._watch is not None:
+            self._watch.close()
         anyio.notify_closing(self._fd)
+
+    def _watching(self) -> "_Watch | None":
+        if self._watch is None:
+            loop: Any = anyio.lowlevel.current_token().native_token
+            if hasattr(loop, "add_reader"):
+                self._watch = _Watch(self._fd, loop)
+        return self._watch
+
+
+class _Watch:
+    """Reads `fd` whenever an event loop that works by callbacks (asyncio) says that there is something to read.
+
+    On such a loop a wait registers the descriptor and takes it off again, which costs as much as a small request.
+    This leaves it registered; for that it has to read in the callback, since a readable descriptor would be reported
+    until somebody does. What was read and not taken holds up the peer.
+    """
+
+    def __init__(self, fd: int, loop: Any) -> None:
+        self._fd = fd
+        self._loop = loop
+        self._registered = False
+        self._closed = False
+        self._read: bytes | OSError | None = None
+        self._arrived: anyio.Event | None = None
+
+    async def wait(self) -> None:
+        """Wait until there is something to take. Raises `OSError` for what cannot be waited for."""
+        while self._read is None:
+            if self._closed:
+                raise anyio.ClosedResourceError
+            if not self._registered:
+                self._loop.add_reader(self._fd, self._on_readable)
+                self._registered = True
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+
+    def take(self) -> bytes:
+        """What was read; raises the `OSError` that reading raised."""
+        read, self._read = self._read, None
+        assert read is not None
+        if isinstance(read, OSError):
+            raise read
+        return read
+
+    def close(self) -> None:
+        self._closed = True
+        self._pause()
+        if self._arrived is not None:
+            self._arrived.set()
+
+    def _on_readable(self) -> None:
+        if self._read is not None:
+            self._pause()
+            return
+        try:
+            self._read = os.read(self._fd, READ_BYTES)
+        except OSError as error:
+            self._read = error
+        if not isinstance(self._read, bytes) or not self._read:
+            self._pause()  # at the end, and when broken, it would be reported for ever
+        if self._arrived is not None:
+            self._arrived.set()
+
+    def _pause(self) -> None:
+        if self._registered:
+            self._registered = False
+            self._loop.remove_reader(self._fd)
 
 
 class OutputDescriptor:
@@ -86,6 +160,8 @@ class OutputDescriptor:
         self._socket: socket.socket | None = None
         self._poll: select.poll | None = None
         file = os.fstat(fd)
+        self._whole = select.PIPE_BUF if stat.S_ISFIFO(file.st_mode) else 0
+        """Bytes that are written all together or not at all (POSIX, write)."""
         self._piece = FILE_WRITE_BYTES
         if stat.S_ISREG(file.st_mode):
             pass
@@ -115,6 +191,16 @@ class OutputDescriptor:
             raise
         except OSError as broken:
             raise ConnectionLost(f"the peer no longer reads what we send: {broken.strerror}") from broken
+
+    def write_nowait(self, data: bytes) -> bool:
+        """Write `data` if there is room for all of it. False, with nothing written, if not, or if that is unknown."""
+        if len(data) > self._whole:
+            return False
+        try:
+            self.write_some(memoryview(data))
+        except (BlockingIOError, ConnectionLost):
+            return False  # what is wrong is found out again by whoever waits for it
+        return True
 
     async def write(self, data: bytes) -> None:
         """Write all of `data`. Does not yield to other tasks when there is room for it at once.
@@ -163,6 +249,9 @@ class DescriptorStream(ByteStream):
 
     async def write(self, data: bytes) -> None:
         await self._output.write(data)
+
+    def write_nowait(self, data: bytes) -> bool:
+        return not self._closed and self._output.write_nowait(data)
 
     async def aclose(self) -> None:
         if not self._closed:

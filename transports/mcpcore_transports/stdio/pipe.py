@@ -31,6 +31,10 @@ class ByteStream(ABC):
     async def write(self, data: bytes) -> None:
         """Write all of `data`; some of it may be written when this is cancelled. Raises `ConnectionLost`."""
 
+    def write_nowait(self, data: bytes) -> bool:
+        """Write `data` if that can be done whole and without waiting. False, with nothing written, if it cannot."""
+        return False
+
     @abstractmethod
     async def aclose(self) -> None:
         """Close both directions without waiting for the peer. Closing twice does nothing."""
@@ -70,6 +74,9 @@ class LinePipe(Pipe):
         self._cut_short = True
         await self._stream.write(encode_lines(frames))
         self._cut_short = False
+
+    def send_nowait(self, frame: bytes) -> bool:
+        return not (self._closed or self._cut_short) and self._stream.write_nowait(encode_lines((frame,)))
 
     async def aclose(self) -> None:
         self._closed = True
