@@ -1,6 +1,7 @@
 """What a handler may know and do while it runs."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from time import perf_counter
 from typing import Any, Generic, Literal, TypeVar, overload
 from uuid import uuid4
 
@@ -34,7 +35,11 @@ from mcpcore.types import (
     severity,
 )
 
-__all__ = ("Context", "Elicited", "Notify")
+__all__ = ("TURN_SECONDS", "Context", "Elicited", "Notify")
+
+TURN_SECONDS = 0.001
+"""Real time after which a handler that sends something lets other tasks run. Until then what it sends is collected,
+as the writer is one of them: a handler that reports every row does not cost a system call for each."""
 
 T = TypeVar("T")
 
@@ -56,7 +61,18 @@ class Context:
     """One request, as its handler sees it. Valid until the handler returns: afterwards nothing is sent, and asking
     raises `LocalProtocolError`."""
 
-    __slots__ = ("_asker", "_call", "_last_progress", "_named", "_notify", "_params", "_terms", "_token", "lifespan")
+    __slots__ = (
+        "_asker",
+        "_call",
+        "_last_progress",
+        "_named",
+        "_notify",
+        "_params",
+        "_terms",
+        "_token",
+        "_turned",
+        "lifespan",
+    )
 
     def __init__(
         self, call: Call, params: RequestParams, terms: Terms, *, asker: Asker, notify: Notify, lifespan: Any = None
@@ -69,6 +85,7 @@ class Context:
         self._token = (params.meta or {}).get(META_PROGRESS_TOKEN)
         self._last_progress = float("-inf")
         self._named: set[str] = set()
+        self._turned = float("-inf")
         self.lifespan: Any = lifespan
         """What the server's lifespan yielded."""
 
@@ -131,7 +148,7 @@ class Context:
         `progress` must grow from call to call; one that does not is not sent, as the protocol wants it. Does
         nothing when the client did not ask for progress.
         """
-        await anyio.lowlevel.checkpoint()
+        await self._turn()
         if self._token is None or progress <= self._last_progress:
             return
         self._last_progress = progress
@@ -143,7 +160,7 @@ class Context:
 
         Returns False when nobody reads any more or the request is answered.
         """
-        await anyio.lowlevel.checkpoint()
+        await self._turn()
         return await self._notify(method, params)
 
     async def release_connection(self, retry_ms: int | None = None) -> bool:
@@ -157,7 +174,7 @@ class Context:
 
     async def log(self, level: LoggingLevel, data: Any, logger: str | None = None) -> None:
         """Send a log message to the client if it wants that level. `data` is any JSON value; put no secret in it."""
-        await anyio.lowlevel.checkpoint()
+        await self._turn()
         wanted = self._terms.log_level
         if wanted is not None and severity(level) >= severity(wanted):
             params = LoggingMessageNotificationParams(level=level, data=data, logger=logger)
@@ -318,6 +335,14 @@ class Context:
             self._named.discard(name)
             raise
         return result
+
+    async def _turn(self) -> None:
+        """Let cancellation through, and other tasks have a turn if they have not had one just now."""
+        if perf_counter() - self._turned < TURN_SECONDS:
+            await anyio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await anyio.lowlevel.checkpoint()
+            self._turned = perf_counter()
 
     async def _ask(self, method: str, params: Any, key: str | None) -> Any:
         if self._call.finished:
