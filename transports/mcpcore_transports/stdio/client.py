@@ -14,23 +14,21 @@ from mcpcore.multiplex import Multiplexer
 from mcpcore_transports.framing.lines import MAX_LINE_BYTES
 from mcpcore_transports.stdio.diagnostics import Diagnostics, OwnStderr
 from mcpcore_transports.stdio.environment import SAFE_ENVIRONMENT, child_environment
-from mcpcore_transports.stdio.pipe import READ_BYTES, WRITE_DEADLINE_SECONDS, ByteStream, LinePipe
+from mcpcore_transports.stdio.pipe import WRITE_DEADLINE_SECONDS, ByteStream, LinePipe
 from mcpcore_transports.stdio.processes import (
     STDIN_CLOSE_SECONDS,
     TERM_SECONDS,
+    ChildPipes,
     command_text,
     exit_text,
     start_process,
     take_down,
 )
 
-__all__ = ("EXIT_STATUS_SECONDS", "WRITE_BYTES", "ProcessStream", "StdioTransport", "connect")
+__all__ = ("EXIT_STATUS_SECONDS", "ProcessStream", "StdioTransport", "connect")
 
 EXIT_STATUS_SECONDS = 1.0
 """How long the end of a child's output waits for its exit status and last words, for the error text alone."""
-
-WRITE_BYTES = 64 * 1024
-"""Bytes written at once; the write deadline is for each."""
 
 
 class StdioTransport:
@@ -90,12 +88,14 @@ class StdioTransport:
                 closing.callback(own.close)
                 listener = own.write
             env = child_environment(self._inherit_env, self._env)
-            process = await start_process(self._command, env=env, cwd=self._cwd)
+            process, pipes = await start_process(
+                self._command, env=env, cwd=self._cwd, write_deadline=self._write_deadline
+            )
             assert process.stderr is not None
             diagnostics = Diagnostics(process.stderr, listener)
             failure: Exception | None = None
             try:
-                stream = ProcessStream(process, str(self), diagnostics, write_deadline=self._write_deadline)
+                stream = ProcessStream(process, pipes, str(self), diagnostics)
                 pipe = LinePipe(stream, max_line_bytes=self._max_line_bytes)
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(diagnostics.drain)
@@ -107,50 +107,43 @@ class StdioTransport:
                         failure = error
                     tasks.cancel_scope.cancel()
             finally:
-                await take_down(process, diagnostics, stdin_close=self._stdin_close, term=self._term)
+                await take_down(process, pipes, diagnostics, stdin_close=self._stdin_close, term=self._term)
             if failure is not None:
                 raise failure
 
 
 class ProcessStream(ByteStream):
-    """The stdin and stdout of `process`, whose `diagnostics` somebody else drains."""
+    """The `pipes` of `process`, whose `diagnostics` somebody else drains. Closing it ends the child's input only."""
 
-    def __init__(
-        self,
-        process: Process,
-        name: str,
-        diagnostics: Diagnostics,
-        *,
-        write_deadline: float = WRITE_DEADLINE_SECONDS,
-    ) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
+    def __init__(self, process: Process, pipes: ChildPipes, name: str, diagnostics: Diagnostics) -> None:
         self._process = process
+        self._pipes = pipes
         self._name = name
         self._diagnostics = diagnostics
-        self._stdin = process.stdin
-        self._stdout = process.stdout
-        self._deadline = write_deadline
 
     async def read(self) -> bytes:
         """The next bytes. A server that ends is a lost connection, whatever its exit status: the error says why."""
         try:
-            return await self._stdout.receive(READ_BYTES)
-        except (anyio.EndOfStream, anyio.BrokenResourceError, OSError):
-            raise await self._lost() from None
+            chunk = await self._pipes.read()
+        except ConnectionLost:
+            chunk = b""
+        if not chunk:
+            raise await self._lost()
+        return chunk
 
     async def write(self, data: bytes) -> None:
-        for start in range(0, len(data), WRITE_BYTES):
-            with anyio.move_on_after(self._deadline) as scope:
-                try:
-                    await self._stdin.send(data[start : start + WRITE_BYTES])
-                except (anyio.BrokenResourceError, OSError):
-                    raise await self._lost() from None
-            if scope.cancelled_caught:
-                raise ConnectionLost(f"the server {self._name!r} has not read for {self._deadline:g} s")
+        try:
+            await self._pipes.write(data)
+        except ConnectionLost as lost:
+            if lost.__cause__ is not None:
+                raise await self._lost() from None
+            raise ConnectionLost(f"the server {self._name!r} is given up: {lost}") from None
+
+    def write_nowait(self, data: bytes) -> bool:
+        return self._pipes.write_nowait(data)
 
     async def aclose(self) -> None:
-        await self._stdin.aclose()
+        await self._pipes.end_input()
 
     async def _lost(self) -> ConnectionLost:
         with anyio.move_on_after(EXIT_STATUS_SECONDS):

@@ -6,14 +6,19 @@ import shutil
 import signal
 import subprocess
 import sys
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 
 import anyio
-from anyio.abc import ByteReceiveStream, Process
+from anyio.abc import Process
 
-from mcpcore.errors import ConnectFailed
+from mcpcore.errors import ConnectFailed, ConnectionLost
 from mcpcore_transports.stdio.diagnostics import Diagnostics
-from mcpcore_transports.stdio.pipe import READ_BYTES
+from mcpcore_transports.stdio.pipe import READ_BYTES, WRITE_DEADLINE_SECONDS, ByteStream
+
+if sys.platform != "win32":
+    from mcpcore_transports.stdio.descriptors import InputDescriptor, OutputDescriptor
 
 __all__ = (
     "COMMAND_TEXT_CHARACTERS",
@@ -22,6 +27,8 @@ __all__ = (
     "REAP_SECONDS",
     "STDIN_CLOSE_SECONDS",
     "TERM_SECONDS",
+    "WRITE_BYTES",
+    "ChildPipes",
     "command_text",
     "exit_text",
     "start_process",
@@ -40,15 +47,30 @@ REAP_SECONDS = 2.0
 LAST_WORDS_SECONDS = 0.25
 """How long we wait for the end of stderr after that: it is there already, unless somebody escaped with it."""
 
+WRITE_BYTES = 64 * 1024
+"""Bytes written at once where the event loop's streams are used; the write deadline is for each."""
+
 POLL_SECONDS = 0.02
 """How often we look whether the group of a child that has exited is empty."""
 
 COMMAND_TEXT_CHARACTERS = 200
 
 
+class ChildPipes(ByteStream):
+    """The pipes to the stdin and from the stdout of a child. A write has a deadline, at which it is given up."""
+
+    @abstractmethod
+    async def end_input(self) -> None:
+        """Close the child's stdin; its stdout can still be read."""
+
+
 async def start_process(
-    command: Sequence[str], *, env: Mapping[str, str], cwd: str | os.PathLike[str] | None
-) -> Process:
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    cwd: str | os.PathLike[str] | None,
+    write_deadline: float = WRITE_DEADLINE_SECONDS,
+) -> tuple[Process, ChildPipes]:
     """Start `command` in a process group of its own, with pipes on its three standard descriptors.
 
     Raises `ConnectFailed` when that cannot be done.
@@ -56,19 +78,14 @@ async def start_process(
     if not command:
         raise ConnectFailed("the command of the server is empty; give the program and its arguments as a list")
     try:
-        if sys.platform == "win32":
-            # CreateProcess looks for .exe files only, and npx, uvx and the like are often .cmd files.
-            program = shutil.which(command[0], path=env.get("PATH")) or command[0]
-            return await anyio.open_process(
-                [program, *command[1:]], env=env, cwd=cwd, creationflags=subprocess.CREATE_NEW_PROCESS_GROUP
-            )
-        return await anyio.open_process(list(command), env=env, cwd=cwd, start_new_session=True)
+        return await _start(command, env, cwd, write_deadline)
     except (OSError, ValueError) as refused:
         raise ConnectFailed(_refusal(refused, command, env, cwd)) from refused
 
 
 async def take_down(
     process: Process,
+    pipes: ChildPipes,
     diagnostics: Diagnostics,
     *,
     stdin_close: float = STDIN_CLOSE_SECONDS,
@@ -83,11 +100,9 @@ async def take_down(
     """
     with anyio.move_on_after(stdin_close + term + 2 * REAP_SECONDS, shield=True):
         async with anyio.create_task_group() as tasks:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            tasks.start_soon(_discard, process.stdout)
+            tasks.start_soon(_discard, pipes)
             tasks.start_soon(diagnostics.drain)
-            await process.stdin.aclose()
+            await pipes.end_input()
             with anyio.move_on_after(stdin_close):
                 await process.wait()
             if _signal_group(process, "SIGTERM"):
@@ -100,6 +115,7 @@ async def take_down(
                 await diagnostics.ended.wait()
             _reap_inherited(process)
             tasks.cancel_scope.cancel()
+        await pipes.aclose()
         if process.returncode is not None:
             await process.aclose()
 
@@ -124,11 +140,11 @@ def command_text(command: Sequence[str]) -> str:
     return text if len(text) <= COMMAND_TEXT_CHARACTERS else text[:COMMAND_TEXT_CHARACTERS] + "…"
 
 
-async def _discard(stream: ByteReceiveStream) -> None:
+async def _discard(pipes: ChildPipes) -> None:
     try:
-        while True:
-            await stream.receive(READ_BYTES)
-    except (anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError, OSError):
+        while await pipes.read():
+            pass
+    except (ConnectionLost, anyio.ClosedResourceError):
         return
 
 
@@ -139,6 +155,51 @@ async def _wait_group(process: Process) -> None:
 
 
 if sys.platform == "win32":
+
+    async def _start(
+        command: Sequence[str], env: Mapping[str, str], cwd: str | os.PathLike[str] | None, write_deadline: float
+    ) -> tuple[Process, ChildPipes]:
+        # CreateProcess looks for .exe files only, and npx, uvx and the like are often .cmd files.
+        program = shutil.which(command[0], path=env.get("PATH")) or command[0]
+        process = await anyio.open_process(
+            [program, *command[1:]], env=env, cwd=cwd, creationflags=subprocess.CREATE_NEW_PROCESS_GROUP
+        )
+        return process, _Streams(process, write_deadline)
+
+    class _Streams(ChildPipes):
+        """The streams that the event loop made."""
+
+        def __init__(self, process: Process, write_deadline: float) -> None:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            self._stdin = process.stdin
+            self._stdout = process.stdout
+            self._deadline = write_deadline
+
+        async def read(self) -> bytes:
+            try:
+                return await self._stdout.receive(READ_BYTES)
+            except anyio.EndOfStream:
+                return b""
+            except (anyio.BrokenResourceError, OSError) as broken:
+                raise ConnectionLost("the child broke off what it was sending") from broken
+
+        async def write(self, data: bytes) -> None:
+            for start in range(0, len(data), WRITE_BYTES):
+                with anyio.move_on_after(self._deadline) as scope:
+                    try:
+                        await self._stdin.send(data[start : start + WRITE_BYTES])
+                    except (anyio.BrokenResourceError, OSError) as broken:
+                        raise ConnectionLost("the child no longer reads what we send") from broken
+                if scope.cancelled_caught:
+                    raise ConnectionLost(f"the child has not read for {self._deadline:g} s")
+
+        async def end_input(self) -> None:
+            await self._stdin.aclose()
+
+        async def aclose(self) -> None:
+            await self._stdin.aclose()
+            await self._stdout.aclose()
 
     def _signal_group(process: Process, name: str) -> bool:
         # There are no signals: both steps are TerminateProcess, which ends the child alone. Its children would
@@ -158,6 +219,58 @@ if sys.platform == "win32":
         pass
 
 else:
+
+    async def _start(
+        command: Sequence[str], env: Mapping[str, str], cwd: str | os.PathLike[str] | None, write_deadline: float
+    ) -> tuple[Process, ChildPipes]:
+        with ExitStack() as childs, ExitStack() as ours:
+            given, writing = os.pipe()
+            childs.callback(os.close, given)
+            ours.callback(os.close, writing)
+            reading, taken = os.pipe()
+            childs.callback(os.close, taken)
+            ours.callback(os.close, reading)
+            process = await anyio.open_process(
+                list(command), stdin=given, stdout=taken, env=env, cwd=cwd, start_new_session=True
+            )
+            ours.pop_all()
+            return process, _Descriptors(reading, writing, write_deadline)
+
+    class _Descriptors(ChildPipes):
+        """Pipes of our own: the event loop's are several times as expensive to use."""
+
+        def __init__(self, reading: int, writing: int, write_deadline: float) -> None:
+            self._open = [reading, writing]
+            self._reading = reading
+            self._writing = writing
+            self._input = InputDescriptor(reading)
+            self._output = OutputDescriptor(writing, write_deadline=write_deadline)
+
+        async def read(self) -> bytes:
+            if self._reading not in self._open:
+                raise anyio.ClosedResourceError
+            return await self._input.read()
+
+        async def write(self, data: bytes) -> None:
+            if self._writing not in self._open:
+                raise anyio.ClosedResourceError
+            await self._output.write(data)
+
+        def write_nowait(self, data: bytes) -> bool:
+            return self._writing in self._open and self._output.write_nowait(data)
+
+        async def end_input(self) -> None:
+            if self._writing in self._open:
+                self._open.remove(self._writing)
+                self._output.close()
+                os.close(self._writing)
+
+        async def aclose(self) -> None:
+            await self.end_input()
+            if self._reading in self._open:
+                self._open.remove(self._reading)
+                self._input.close()
+                os.close(self._reading)
 
     def _signal_group(process: Process, name: str) -> bool:
         """Signal the group of `process`; False when there is nobody left in it."""
