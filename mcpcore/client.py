@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 from anyio.abc import TaskGroup
 
@@ -366,12 +367,11 @@ class Client:
         seconds = self._timeout if timeout is None else timeout
         answers: dict[str, Any] = {}
         for round in range(MAX_ROUNDS):
+            await anyio.lowlevel.checkpoint_if_cancelled()
             try:
-                with anyio.fail_after(seconds):
-                    await places.acquire()
-            except TimeoutError:
-                text = f"{method} was not sent within {seconds:g} s: {self._max_in_flight} requests are in flight"
-                raise DeadlineExceeded(text) from None
+                places.acquire_nowait()
+            except anyio.WouldBlock:
+                await self._wait_for_place(places, method, seconds)
             try:
                 raw = await self._send(connection, method, {**answers}, params, seconds, on_progress, origin)
             finally:
@@ -407,6 +407,14 @@ class Client:
             yield listener
 
     # ------------------------------------------------------------------ inside
+
+    async def _wait_for_place(self, places: anyio.Semaphore, method: str, seconds: float) -> None:
+        try:
+            with anyio.fail_after(seconds):
+                await places.acquire()
+        except TimeoutError:
+            text = f"{method} was not sent within {seconds:g} s: {self._max_in_flight} requests are in flight"
+            raise DeadlineExceeded(text) from None
 
     def _live(self) -> Connection:
         if self._connection is None:

@@ -156,7 +156,7 @@ class Multiplexer(Channel):
                 message = self._next()
                 envelope: Envelope | None = None
                 # Taken off only when it is dealt with, so that a cancelled wait loses nothing.
-                if type(message) is not Request:
+                if not isinstance(message, Request):
                     envelope = await self._route(message)
                 elif self._exchange.accept(message.id, reply := _PipeReply(self, message.id)):
                     envelope = Envelope(message, reply, self._origin)

@@ -181,7 +181,7 @@ class Session:
     def __init__(self, channel: Channel, role: Role, *, limits: Limits | None = None) -> None:
         self.channel: Channel = channel
         self._role = role
-        self._new_scope: Callable[[], anyio.CancelScope] = self._first_scope
+        self._new_scope: Callable[..., anyio.CancelScope] = self._first_scope
         self._limits = limits or Limits()
         self._tasks: TaskGroup | None = None
         self._waiting: deque[Envelope] = deque()
@@ -283,7 +283,7 @@ class Session:
         id = self.next_id() if id is None else id
         inbox = Inbox()
         self._inboxes.add(inbox)
-        scope = anyio.CancelScope(deadline=anyio.current_time() + timeout)
+        scope = self._new_scope(deadline=anyio.current_time() + timeout)
         self._clocks[scope] = _Clock()
         try:
             with scope:
@@ -430,9 +430,9 @@ class Session:
     def _has_place(self) -> bool:
         return self._running + len(self._waiting) < self._limits.max_running + self._limits.max_waiting
 
-    def _first_scope(self) -> anyio.CancelScope:
+    def _first_scope(self, deadline: float = inf) -> anyio.CancelScope:
         # anyio looks up the event loop to find the class of each scope; here it is the same for all.
-        scope = anyio.CancelScope()
+        scope = anyio.CancelScope(deadline=deadline)
         self._new_scope = type(scope)
         return scope
 
