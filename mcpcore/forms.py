@@ -9,7 +9,6 @@ import datetime
 import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import inspect as shapes
@@ -337,6 +336,8 @@ def _is_email(text: str) -> bool:
 
 
 def _is_uri(text: str) -> bool:
+    from urllib.parse import urlsplit  # only an answered form needs it
+
     try:
         parts = urlsplit(text)
     except ValueError:

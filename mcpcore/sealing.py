@@ -17,14 +17,12 @@ carried to another request from one that was made up. No field names an algorith
 a client cannot talk a server into a weaker one.
 """
 
-import hmac
-import secrets
+import os
 import struct
 import time
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
-from hashlib import sha256
 from typing import Literal, TypeAlias
 
 from mcpcore.errors import InvalidParams, LocalProtocolError
@@ -106,7 +104,7 @@ class StateSealer:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if keys is None:
-            keys = (secrets.token_bytes(KEY_BYTES),)
+            keys = (os.urandom(KEY_BYTES),)
         # A text is a sequence too, and `bytes` one of integers: one bare key must not pass for a ring.
         if not keys or not all(isinstance(key, bytes) and len(key) >= KEY_BYTES for key in keys):
             raise LocalProtocolError(
@@ -114,7 +112,7 @@ class StateSealer:
             )
         if lifetime <= 0 or max_bytes <= 0:
             raise LocalProtocolError(f"lifetime and max_bytes are more than 0, not {lifetime} and {max_bytes}")
-        self._keys = tuple((sha256(key).digest()[:4], key) for key in keys)
+        self._keys = tuple(keys)
         self._lifetime = lifetime
         self._max_bytes = max_bytes
         self._clock = clock
@@ -133,8 +131,8 @@ class StateSealer:
             deflated = zlib.compress(payload)
             if len(deflated) < len(payload):
                 form, body = _DEFLATED, deflated
-        key_id, key = self._keys[0]
-        header = _HEADER.pack(_VERSION, form, key_id, int(self._clock() * 1000))
+        key = self._keys[0]
+        header = _HEADER.pack(_VERSION, form, _id_of(key), int(self._clock() * 1000))
         signed = header + _tag(key, header, binding) + body
         text = _encode(signed + _mac(key, signed))
         if len(text) > self._max_bytes:
@@ -160,13 +158,13 @@ class StateSealer:
         if not -CLOCK_SKEW_SECONDS <= age <= self._lifetime:
             raise StateRejected("expired")
         body_at = _HEADER.size + _TAG_BYTES
-        if not hmac.compare_digest(raw[_HEADER.size : body_at], _tag(key, header, binding)):
+        if not _same(raw[_HEADER.size : body_at], _tag(key, header, binding)):
             raise StateRejected("bound elsewhere")
         return self._inflate(form, raw[body_at:-_MAC_BYTES])
 
     def _signing_key(self, key_id: bytes, signed: bytes, mac: bytes) -> bytes | None:
-        for candidate_id, key in self._keys:
-            if candidate_id == key_id and hmac.compare_digest(mac, _mac(key, signed)):
+        for key in self._keys:
+            if _id_of(key) == key_id and _same(mac, _mac(key, signed)):
                 return key
         return None
 
@@ -200,12 +198,31 @@ def binding_of(*, method: str, params_digest: bytes, principal: str | None) -> b
     return b"".join(struct.pack(">I", len(field)) + field for field in fields)
 
 
+# OpenSSL is loaded by the first state that is sealed or opened: most servers never ask, and all start sooner.
+
+
+def _id_of(key: bytes) -> bytes:
+    from hashlib import sha256
+
+    return sha256(key).digest()[:4]
+
+
 def _mac(key: bytes, signed: bytes) -> bytes:
+    import hmac
+
     return hmac.digest(key, _STATE_USE + signed, "sha256")
 
 
 def _tag(key: bytes, header: bytes, binding: bytes) -> bytes:
+    import hmac
+
     return hmac.digest(key, _BINDING_USE + header + binding, "sha256")[:_TAG_BYTES]
+
+
+def _same(one: bytes, other: bytes) -> bool:
+    import hmac
+
+    return hmac.compare_digest(one, other)
 
 
 def _encode(raw: bytes) -> str:

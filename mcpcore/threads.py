@@ -14,13 +14,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from threading import Lock, RLock, Thread
 from typing import Any, TypeAlias, TypeVar, cast
 
 import anyio
+import msgspec
 from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
 from mcpcore.errors import CODE_SERVER_BUSY, LocalProtocolError, RequestError
@@ -61,8 +61,7 @@ class Overloaded(RequestError):
         super().__init__(CODE_SERVER_BUSY, message)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ThreadStatistics:
+class ThreadStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot. All but `max_threads` may have changed by the time it is read."""
 
     running: int

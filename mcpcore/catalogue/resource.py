@@ -10,7 +10,6 @@ from mcpcore.catalogue.handler import Handler
 from mcpcore.context import Context
 from mcpcore.errors import InvalidParams, LocalProtocolError, ResourceNotFound, SchemaError
 from mcpcore.schema import Arguments, InvalidArguments, arguments_of
-from mcpcore.templates import UriTemplate, has_traversal
 from mcpcore.threads import ThreadLimiter
 from mcpcore.types import (
     Annotations,
@@ -76,7 +75,7 @@ class ServedResource:
 class ServedTemplate:
     """A family of resources. The parts of a URI become arguments, converted to what the function's types say."""
 
-    __slots__ = ("_allow_traversal", "_arguments", "_handler", "_reading", "_template", "published")
+    __slots__ = ("_allow_traversal", "_arguments", "_handler", "_has_traversal", "_reading", "_template", "published")
 
     def __init__(
         self,
@@ -96,7 +95,10 @@ class ServedTemplate:
         inline: bool = False,
         allow_traversal: bool = False,
     ) -> None:
+        from mcpcore.templates import UriTemplate, has_traversal  # a server without templates starts sooner
+
         self._template = UriTemplate(uri_template)
+        self._has_traversal = has_traversal
         self._arguments: Arguments = arguments_of(fn, injected_type=Context)
         parts, parameters = set(self._template.variables), set(self._arguments.schema["properties"])
         required = set(self._arguments.schema.get("required", ()))
@@ -129,7 +131,7 @@ class ServedTemplate:
         self, context: Context, threads: ThreadLimiter, uri: str, parts: dict[str, str]
     ) -> ReadResourceResult:
         """Raises `ResourceNotFound` for a part that climbs out of its directory or does not fit its type."""
-        if not self._allow_traversal and any(map(has_traversal, parts.values())):
+        if not self._allow_traversal and any(map(self._has_traversal, parts.values())):
             raise ResourceNotFound(uri)
         try:
             arguments = self._arguments.decode_texts(parts)

@@ -7,7 +7,6 @@ its content, so the same handler asks the same questions in the same words until
 """
 
 from collections.abc import Mapping
-from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -60,7 +59,7 @@ class Rounds:
         Without a `key` the question is known by its words, and the second one with the same words is another one.
         Raises `LocalProtocolError` when this key has meant another question.
         """
-        digest = sha256(_encode([method, params])).hexdigest()[:_KEY_DIGITS]
+        digest = _sha256(_encode([method, params])).hex()[:_KEY_DIGITS]
         if key is None:
             nth = self._asked.get(digest, 0)
             self._asked[digest] = nth + 1
@@ -110,9 +109,15 @@ def arguments_digest(*parts: Any) -> bytes:
     """A digest of the parameters that a state is bound to, the same however the client formatted them."""
     try:
         plain = [msgspec.json.decode(part) if isinstance(part, msgspec.Raw) and part else part for part in parts]
-        return sha256(_encode([None if isinstance(part, msgspec.Raw) else part for part in plain])).digest()
+        return _sha256(_encode([None if isinstance(part, msgspec.Raw) else part for part in plain]))
     except (ValueError, RecursionError) as error:
         raise InvalidParams(f"the parameters cannot be read: {error}") from error
+
+
+def _sha256(data: bytes) -> bytes:
+    from hashlib import sha256  # loaded by the first question: see `mcpcore.sealing`
+
+    return sha256(data).digest()
 
 
 def _raw(answer: Any) -> msgspec.Raw:
