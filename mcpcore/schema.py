@@ -56,7 +56,7 @@ _TYPE_FAULTS = (
 )  # what typing and msgspec raise
 _STREAMS = (collections.abc.AsyncIterator, collections.abc.AsyncIterable, collections.abc.AsyncGenerator)
 _SEQUENCES = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Iterable, collections.abc.Set)
-_FAULT = re.compile(r"(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`)?", re.DOTALL)
+_FAULT = r"(?P<what>.*?)(?: - at (?P<key>`key` in )?`\$(?P<path>[^`]*)`)?"  # compiled when it is first needed
 
 _AnyCallable: TypeAlias = Callable[..., Any]
 
@@ -277,7 +277,7 @@ def output_of(fn: _AnyCallable) -> Output:
 
 def fault_text(fault: str, noun: str) -> str:
     """A msgspec complaint as "noun `path`: what is wrong", at most MAX_FAULT_CHARACTERS of it plus the path."""
-    match = _FAULT.fullmatch(fault)
+    match = re.fullmatch(_FAULT, fault, re.DOTALL)
     what, path, key = (match["what"], match["path"], match["key"]) if match else (fault, None, None)
     if len(what) > MAX_FAULT_CHARACTERS:
         what = what[:MAX_FAULT_CHARACTERS] + "…"

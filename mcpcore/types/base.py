@@ -5,6 +5,7 @@ Reading is lenient and writing is strict. Unknown members are ignored, because a
 Members that a revision does not know are taken out before sending (`mcpcore.adaptation`), not here.
 """
 
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 import msgspec
@@ -39,6 +40,7 @@ Role: TypeAlias = Literal["user", "assistant"]
 CacheScope: TypeAlias = Literal["public", "private"]
 
 
+@cache
 def wire_name(name: str) -> str:
     """The JSON member for a Python attribute: `meta` is `_meta`, the rest is camel case."""
     if name == "meta":

@@ -30,7 +30,7 @@ META_MODEL_IMMEDIATE_RESPONSE = "io.modelcontextprotocol/model-immediate-respons
 
 _LABEL = r"[A-Za-z](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _NAME = r"(?:[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)?"
-_KEY = re.compile(rf"(?:({_LABEL}(?:\.{_LABEL})*)/)?{_NAME}")
+_KEY = rf"(?:({_LABEL}(?:\.{_LABEL})*)/)?{_NAME}"  # compiled, and kept by `re`, when it is first needed
 _RESERVED_LABELS = frozenset({"modelcontextprotocol", "mcp"})
 
 
@@ -52,7 +52,7 @@ def check_meta_key(key: str) -> None:
 
     Raises LocalProtocolError when the key breaks the grammar or its prefix is reserved for MCP.
     """
-    if _KEY.fullmatch(key) is None:
+    if re.fullmatch(_KEY, key) is None:
         raise LocalProtocolError(
             f"{key!r} is no _meta key: use 'name' or 'com.example/name', where each label of the prefix starts with "
             "a letter and ends with a letter or digit, and the name starts and ends with a letter or digit"
