@@ -342,7 +342,7 @@ def complete(
     """
     if not isinstance(result, Result):
         return result
-    if revision.era is Era.LEGACY:
+    if not revision.is_modern:
         if (
             output_schema is not None
             and isinstance(result, CallToolResult)

@@ -86,6 +86,7 @@ class _MetaOnly(msgspec.Struct):
     meta: dict[str, Any] | None = msgspec.field(default=None, name="_meta")
 
 
+_LEGACY = Era.LEGACY  # looked up once: on the class of an enum that is no plain attribute
 _decode_meta = msgspec.json.Decoder(_MetaOnly).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -97,6 +98,7 @@ class Dispatch(Role):
         """`stateless` is for a session that belongs to no client: every request in it must bring its own terms."""
         self._host = host
         self._stateless = stateless or host.eras == {Era.MODERN}
+        self._modern = Era.MODERN in host.eras
         self._lifespan = lifespan
         self._handshake = Handshake(host.log_level)
         self._known = KnownTerms()
@@ -134,10 +136,10 @@ class Dispatch(Role):
             # Which era this is, and so which rule it breaks first, has to be known before the fault is reported.
             fault = error
             meta = _peek_meta(call.params)
-        legacy = era_of(call.method, meta) is Era.LEGACY
+        legacy = era_of(call.method, meta) is _LEGACY
         if legacy and call.method == "initialize" and self._stateless:
             raise _no_handshake()
-        if self._stateless or (not legacy and Era.MODERN in self._host.eras):
+        if self._stateless or (not legacy and self._modern):
             envelope = require_envelope(meta)
             if call.origin.verifier is not None:
                 call.origin.verifier.check(call.method, envelope, params)
@@ -209,7 +211,7 @@ class Dispatch(Role):
         return terms, None
 
     async def _run(self, call: Call, params: Any, terms: Terms, handler: MethodHandler) -> Any:
-        modern = terms.revision.era is Era.MODERN
+        modern = terms.revision.is_modern
         rounds = self._rounds(call, params) if modern and call.method in MULTI_ROUND else None
         asker: Asker
         if rounds is not None:

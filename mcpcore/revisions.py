@@ -18,6 +18,8 @@ class Era(Enum):
     MODERN = "modern"
     """In the `_meta` of every request, with no session at all: 2026-07-28."""
 
+    __hash__ = object.__hash__
+
 
 class Revision(StrEnum):
     """A protocol revision; its value is the string on the wire."""
@@ -29,12 +31,15 @@ class Revision(StrEnum):
     R2026_07_28 = "2026-07-28"
 
     era: Era
+    is_modern: bool
+    """Whether its era is the modern one."""
     batches: bool
     """Whether a JSON array of messages is legal: added by 2025-03-26, removed by 2025-06-18."""
 
     def __init__(self, value: str) -> None:
         # Attributes, and the hash of the string: every message asks for them, and what enum has instead is slow.
-        self.era = Era.MODERN if value == "2026-07-28" else Era.LEGACY
+        self.is_modern = value == "2026-07-28"
+        self.era = Era.MODERN if self.is_modern else Era.LEGACY
         self.batches = value == "2025-03-26"
 
     __hash__ = str.__hash__

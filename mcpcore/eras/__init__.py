@@ -16,6 +16,8 @@ __all__ = ("ALL_ERAS", "Terms", "era_of")
 
 ALL_ERAS = frozenset(Era)
 
+_LEGACY, _MODERN = Era
+
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What both sides agreed on for one request: by a handshake before it, or in its own `_meta`."""
@@ -38,5 +40,5 @@ def era_of(method: str, meta: Mapping[str, Any] | None) -> Era:
     an unknown method, not a handshake. `server/discover` exists in one era only.
     """
     if (meta is not None and META_PROTOCOL_VERSION in meta) or method == "server/discover":
-        return Era.MODERN
-    return Era.LEGACY
+        return _MODERN
+    return _LEGACY

@@ -23,12 +23,12 @@ class State(Enum):
 _FIRST = "send initialize first (or, for 2026-07-28, put io.modelcontextprotocol/protocolVersion into _meta)"
 _AGAIN = "this session is initialized already; open another connection for another handshake"
 
-# (state, method) -> why not. What is not listed is allowed. Requests between the answer to initialize and
+# state -> method -> why not. What is not listed is allowed. Requests between the answer to initialize and
 # notifications/initialized are let through: the client knows our capabilities by then, and some do not wait.
-_REFUSED: dict[tuple[State, str], str] = {
-    (State.NEW, "*"): _FIRST,
-    (State.ANSWERED, "initialize"): _AGAIN,
-    (State.READY, "initialize"): _AGAIN,
+_REFUSED: dict[State, dict[str, str]] = {
+    State.NEW: {"*": _FIRST},
+    State.ANSWERED: {"initialize": _AGAIN},
+    State.READY: {"initialize": _AGAIN},
 }
 _ALWAYS = frozenset(("initialize", "ping"))
 
@@ -49,9 +49,10 @@ class Handshake:
 
     def admit(self, method: str) -> None:
         """Raises `RemoteProtocolError` when a request with this method is out of order."""
-        refusal = _REFUSED.get((self.state, method))
+        refused = _REFUSED[self.state]
+        refusal = refused.get(method)
         if refusal is None and method not in _ALWAYS:
-            refusal = _REFUSED.get((self.state, "*"))
+            refusal = refused.get("*")
         if refusal is not None:
             raise RemoteProtocolError(refusal)
 

@@ -92,6 +92,9 @@ class KnownTerms:
     def __init__(self) -> None:
         self._known: dict[bytes, Terms] = {}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
     def terms_of(self, meta: Mapping[str, Any]) -> Terms:
         """As `terms_of`."""
         try:

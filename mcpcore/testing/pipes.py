@@ -33,6 +33,14 @@ class _Direction:
         """The reader is gone."""
         self._changed = anyio.Event()
 
+    def has_room(self, frame: bytes) -> bool:
+        return not self.size or self.size + len(frame) <= self.limit
+
+    def add(self, frame: bytes) -> None:
+        self.frames.append(frame)
+        self.size += len(frame)
+        self.changed()
+
     def changed(self) -> None:
         self._changed.set()
         self._changed = anyio.Event()
@@ -54,7 +62,7 @@ class MemoryPipe(Pipe):
         self._deadline = write_deadline
         self._closed = False
         self.writes: int = 0
-        """Calls of `send` so far: how many system calls a real pipe would have cost."""
+        """Calls of `send` and `send_nowait` so far: how many system calls a real pipe would have cost."""
 
     @property
     def unread_bytes(self) -> int:
@@ -92,6 +100,15 @@ class MemoryPipe(Pipe):
         for frame in frames:
             await self._send_frame(frame)
 
+    def send_nowait(self, frame: bytes) -> bool:
+        """Hand `frame` over if there is room and the other end is there. False, with nothing sent, if not."""
+        way = self._outgoing
+        if way.ended or way.deaf or way.lost is not None or not way.has_room(frame):
+            return False
+        self.writes += 1
+        way.add(frame)
+        return True
+
     async def send_eof(self) -> None:
         """Say that nothing follows, and go on receiving: the half close of a pipe."""
         self._outgoing.ended = True
@@ -113,23 +130,17 @@ class MemoryPipe(Pipe):
 
     async def _send_frame(self, frame: bytes) -> None:
         way = self._outgoing
-
-        def has_room() -> bool:
-            return not way.size or way.size + len(frame) <= way.limit
-
         with anyio.move_on_after(self._deadline):
-            await way.wait_until(lambda: has_room() or way.ended or way.deaf or way.lost is not None)
+            await way.wait_until(lambda: way.has_room(frame) or way.ended or way.deaf or way.lost is not None)
         if way.ended:
             raise anyio.ClosedResourceError
         if way.lost is not None:
             raise ConnectionLost(way.lost)
         if way.deaf:
             raise ConnectionLost("the other end of the memory pipe is closed")
-        if not has_room():
+        if not way.has_room(frame):
             raise ConnectionLost(f"the peer has not read for {self._deadline:g} s")
-        way.frames.append(frame)
-        way.size += len(frame)
-        way.changed()
+        way.add(frame)
 
 
 def memory_pipes(

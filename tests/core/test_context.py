@@ -11,6 +11,7 @@ from core.wire import PATIENCE, Frame, Peer, settle, wired
 
 from mcpcore import Client, Context, Server
 from mcpcore.channel import INBOX_MESSAGES
+from mcpcore.context import TURN_SECONDS
 from mcpcore.revisions import REVISIONS, Era, Revision
 from mcpcore.types import LOGGING_LEVELS
 
@@ -54,6 +55,60 @@ async def test_progress_carries_the_token_and_grows(server: Server, revision: Re
         first["message"], last["message"] = "reading", "done"
     assert progress(peer.seen) == [first, last]
     assert "result" in peer.seen[-1]  # nothing after the response
+
+
+async def test_what_a_handler_sends_in_one_go_is_written_together(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1.0
+
+    @server.tool
+    async def count(ctx: Context) -> None:
+        nonlocal now
+        for n in range(300):
+            await ctx.progress(n + 1)
+            if n % 100 == 99:
+                now += TURN_SECONDS
+
+    monkeypatch.setattr("mcpcore.context.perf_counter", lambda: now)
+    async with wired(server) as peer:
+        await peer.hello(R26)
+        before = peer.pipe.writes
+        await peer.call("count", progressToken=1)
+        writes = peer.pipe.writes - before
+    assert [one["progress"] for one in progress(peer.seen)] == list(range(1, 301))
+    assert writes <= 5
+
+
+@pytest.mark.parametrize("by", ["another call", "cancellation"])
+async def test_a_handler_that_only_sends_holds_up_nobody(server: Server, by: str) -> None:
+    began, ended = anyio.Event(), anyio.Event()
+    enough = False
+
+    @server.tool
+    async def chatter(ctx: Context) -> None:
+        began.set()
+        try:
+            while not enough:
+                await ctx.info("more")
+        finally:
+            ended.set()
+
+    @server.tool
+    async def stop() -> None:
+        nonlocal enough
+        enough = True
+
+    with anyio.fail_after(PATIENCE):
+        async with wired(server) as peer:
+            await peer.hello(R25_11)
+            id = peer.request("tools/call", {"name": "chatter", "arguments": {}})
+            await began.wait()
+            if by == "cancellation":
+                peer.notify("notifications/cancelled", {"requestId": id})
+            else:
+                peer.request("tools/call", {"name": "stop", "arguments": {}})
+            await ended.wait()
 
 
 async def test_without_a_token_there_is_no_progress(server: Server, revision: Revision) -> None:

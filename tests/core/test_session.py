@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -21,9 +22,12 @@ from mcpcore.errors import (
 )
 from mcpcore.groups import sole_error
 from mcpcore.jsonrpc import ABSENT, ErrorResponse, Malformed, Message, Notification, Request, Response, error_response
-from mcpcore.session import MAX_PAUSE_SECONDS, Call, Limits, Role, Session
+from mcpcore.session import MAX_PAUSE_SECONDS, MAX_RESTING, Call, Limits, Role, Session
 
 pytestmark = pytest.mark.anyio
+
+_user = ContextVar("_user", default="nobody")
+_limit = ContextVar("_limit", default="none")
 
 
 class StandIn(Role):
@@ -221,6 +225,75 @@ async def test_a_group_with_a_cancellation_in_it_is_answered_too() -> None:
 
     async with running(stumble) as s:
         assert code(await outcome(await s.ask("a"))) == CODE_INTERNAL_ERROR
+
+
+# ---------------------------------------------------------------------- workers
+
+
+async def test_context_variables_that_a_handler_sets_are_its_own() -> None:
+    seen: list[tuple[str, str]] = []
+
+    async def answer(call: Call) -> Any:
+        seen.append((_user.get(), _limit.get()))
+        if call.method == "set":
+            _user.set("ann")
+        elif call.method == "change":
+            _limit.set(str(call.id))
+        return {}
+
+    _limit.set("ten")
+    async with running(answer) as s:
+        for method in ("set", "change", "look", "look"):
+            await outcome(await s.ask(method))
+        inboxes = [await s.ask(method, n) for n, method in enumerate(("set", "change", "look", "look"))]
+        for inbox in inboxes:
+            await outcome(inbox)
+    assert seen == [("nobody", "ten")] * 8
+
+
+async def test_requests_that_wait_all_run_at_once_and_quick_ones_share_a_task() -> None:
+    go_on = anyio.Event()
+    tasks: set[int] = set()
+
+    async def answer(call: Call) -> Any:
+        if call.method == "wait":
+            await go_on.wait()
+        tasks.add(anyio.get_current_task().id)
+        return {}
+
+    async with running(answer) as s:
+        idle = len(anyio.get_running_tasks())
+        quick = [await s.ask("quick", n) for n in range(60)]
+        for inbox in quick:
+            await outcome(inbox)
+        assert len(tasks) <= MAX_RESTING + 1
+        waiting = [await s.ask("wait", n) for n in range(60)]
+        await settle()
+        statistics = s.session.statistics()
+        assert (statistics.running, statistics.waiting) == (60, 0)
+        behind = await s.ask("quick")  # nobody holds it up
+        await outcome(behind)
+        go_on.set()
+        for inbox in waiting:
+            await outcome(inbox)
+        assert s.session.statistics().running == 0
+        assert len(anyio.get_running_tasks()) <= idle + MAX_RESTING
+
+
+async def test_an_answer_that_nobody_elses_can_join_says_so() -> None:
+    go_on = anyio.Event()
+
+    async def answer(call: Call) -> Any:
+        if call.method == "wait":
+            await go_on.wait()
+        return {}
+
+    async with running(answer) as s:
+        assert (await (await s.ask("quick")).receive()).alone
+        first = await s.ask("wait", 1)
+        assert not (await (await s.ask("quick", 2)).receive()).alone
+        go_on.set()
+        assert (await first.receive()).alone
 
 
 # ---------------------------------------------------------------------- limits

@@ -6,7 +6,14 @@ import pytest
 from core.wire import Frame, modern_meta, wired
 
 from mcpcore import Context, Server
-from mcpcore.eras.stateless import allowed_error, require_envelope, terms_of
+from mcpcore.eras.stateless import (
+    MAX_KNOWN_TERMS,
+    MAX_TERMS_BYTES,
+    KnownTerms,
+    allowed_error,
+    require_envelope,
+    terms_of,
+)
 from mcpcore.errors import RemoteProtocolError, RequestError
 from mcpcore.revisions import REVISIONS, Era
 from mcpcore.types import (
@@ -244,3 +251,45 @@ def test_a_handler_cannot_send_retired_or_reserved_codes(code: int) -> None:
 def test_a_handler_may_send_any_other_code(code: int) -> None:
     error = RequestError(code, "why")
     assert allowed_error(error) is error
+
+
+# ---------------------------------------------------------------------- terms that are known already
+
+
+def test_the_terms_of_a_client_that_repeats_itself_are_read_once() -> None:
+    known = KnownTerms()
+    first = known.terms_of(GOOD)
+    assert first == terms_of(GOOD)
+    assert known.terms_of({**GOOD, "progressToken": 7}) is first
+    other = {**GOOD, LEVEL: "error"}
+    assert known.terms_of(other) == terms_of(other)
+
+
+def test_equal_in_python_is_not_the_same_in_json() -> None:
+    known = KnownTerms()
+    right = {**GOOD, CAPABILITIES: {"roots": {"listChanged": True}}}
+    known.terms_of(right)
+    with pytest.raises(RemoteProtocolError, match="clientCapabilities"):
+        known.terms_of({**GOOD, CAPABILITIES: {"roots": {"listChanged": 1}}})
+
+
+def test_what_is_wrong_is_refused_every_time() -> None:
+    known = KnownTerms()
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError) as refused:
+            known.terms_of({**GOOD, VERSION: "2031-01-01"})
+        assert refused.value.reply.data == UNSUPPORTED
+
+
+def test_few_terms_are_kept_and_no_large_ones() -> None:
+    known = KnownTerms()
+    for n in range(MAX_KNOWN_TERMS + 1):
+        known.terms_of({**GOOD, INFO: {"name": str(n), "version": "1"}})
+    assert len(known) == 1
+    known.terms_of({**GOOD, INFO: {"name": "x" * MAX_TERMS_BYTES, "version": "1"}})
+    assert len(known) == 1
+
+
+def test_terms_that_have_no_json_are_read_all_the_same() -> None:
+    meta = {**GOOD, "other": object(), INFO: {"name": "n", "version": "1", "extra": object()}}
+    assert KnownTerms().terms_of(meta) == terms_of(meta)

@@ -15,16 +15,17 @@ import tempfile
 import threading
 import tty
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from mcpcore.errors import ConnectFailed, ConnectionLost, LocalProtocolError
 from mcpcore.jsonrpc import Oversize
 from mcpcore_transports.stdio import descriptors
 from mcpcore_transports.stdio.descriptors import DescriptorStream, InputDescriptor, OutputDescriptor
-from mcpcore_transports.stdio.pipe import ByteStream, LinePipe
+from mcpcore_transports.stdio.pipe import READ_BYTES, ByteStream, LinePipe
 from mcpcore_transports.stdio.redirection import private_stdio
 from mcpcore_transports.stdio.threads import ThreadStream
 
@@ -214,6 +215,67 @@ async def test_a_read_is_cancelled_at_once_and_loses_nothing(kind: str, closing:
             tasks.cancel_scope.cancel()
         os.write(writing, b"later")
         assert await source.read() == b"later"
+
+
+async def test_what_nobody_asks_for_stays_with_the_peer(closing: ExitStack) -> None:
+    """A read ahead, where there is one, is a single read: a peer that sends more has to wait."""
+    reading, writing = open_pair("pipe", closing)
+    os.set_blocking(writing, False)
+    source = InputDescriptor(reading)
+    sent = received = 0
+
+    def fill() -> int:
+        total = 0
+        with suppress(BlockingIOError):
+            while True:
+                total += os.write(writing, b"x" * 4096)
+        return total
+
+    with anyio.fail_after(PATIENCE_SECONDS):
+        capacity = sent = fill()
+        received += len(await source.read())
+        for _ in range(5):
+            await anyio.lowlevel.checkpoint()
+            await anyio.wait_all_tasks_blocked()
+            sent += fill()
+        assert sent <= capacity + received + READ_BYTES
+        while received < sent:
+            received += len(await source.read())
+        assert received == sent
+        os.write(writing, b"end")
+        assert await source.read() == b"end"
+    source.close()
+
+
+@pytest.mark.parametrize("room", [True, False])
+async def test_a_small_write_is_whole_and_at_once_or_not_at_all(room: bool, closing: ExitStack) -> None:
+    reading, writing = open_pair("pipe", closing)
+    output = OutputDescriptor(writing)
+    assert output.write_nowait(b"one")
+    assert os.read(reading, 10) == b"one"
+    assert not output.write_nowait(b"x" * (select.PIPE_BUF + 1))
+    if not room:
+        os.set_blocking(writing, False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(writing, b"x" * select.PIPE_BUF)
+        os.set_blocking(writing, True)
+        assert not output.write_nowait(b"two")
+        assert os.get_blocking(writing)
+    os.close(reading)
+    assert not output.write_nowait(b"three")  # what is wrong, a write that may wait finds out
+    with pytest.raises(ConnectionLost, match="no longer reads"):
+        await output.write(b"three")
+    output.close()
+
+
+async def test_only_a_pipe_promises_a_whole_write(closing: ExitStack) -> None:
+    one, other = socket.socketpair()
+    closing.callback(one.close)
+    closing.callback(other.close)
+    output = OutputDescriptor(one.fileno())
+    assert not output.write_nowait(b"x")
+    output.close()
 
 
 @pytest.mark.parametrize("kind", KINDS)
