@@ -114,19 +114,22 @@ def run_server(
     grace: float = GRACE_SECONDS,
     listening: Callable[[Any], None] | None = None,
     workers: int = 1,
+    uvloop: bool | None = None,
     **options: Any,
 ) -> None:
     """Run a server as the whole program; see `Server.run`.
 
     `backend` is "asyncio" or "trio"; without it the server's own choice counts, then MCPCORE_BACKEND, then asyncio,
-    because most tools in the wild call libraries that need it. `listening` is called with what the transport reports
-    when it has started. Under hypercorn, which a client that stops reading can keep from returning, a signal ends the
-    process itself when the grace and another second are over. `workers` are processes that share an HTTP port.
+    because most tools in the wild call libraries that need it. With asyncio, uvloop's event loop is used where it is
+    installed; `uvloop=False`, or MCPCORE_UVLOOP=no, keeps the standard library's. `listening` is called with what the
+    transport reports when it has started. Under hypercorn, which a client that stops reading can keep from returning, a
+    signal ends the process itself when the grace and another second are over. `workers` are processes that share an
+    HTTP port.
     """
     if workers != 1:
 
         def work(sockets: Any, listening: Callable[[Any], None]) -> int:
-            more = {"sockets": sockets, "listening": listening, "backend": backend, "grace": grace}
+            more = {"sockets": sockets, "listening": listening, "backend": backend, "grace": grace, "uvloop": uvloop}
             run_server(server, transport, **more, **options)
             return 0
 
@@ -142,12 +145,27 @@ def run_server(
     alarm = _Alarm(grace + _ALARM_SECONDS) if options.get("http_server") == "hypercorn" else None
     main = partial(_main, server, transport, grace, listening, alarm, options)
     try:
-        stopped_by = anyio.run(main, backend=backend)
+        stopped_by = anyio.run(main, backend=backend, backend_options=_loop_options(backend, uvloop))
     finally:
         if alarm is not None:
             alarm.cancel()
     if stopped_by is signal.SIGINT:
         raise KeyboardInterrupt
+
+
+def _loop_options(backend: str, uvloop: bool | None) -> dict[str, bool]:
+    """Which event loop asyncio runs on. Raises `LocalProtocolError` when uvloop is asked for and not installed."""
+    if uvloop is None and os.environ.get("MCPCORE_UVLOOP", "").lower() in ("0", "false", "no", "off"):
+        uvloop = False
+    if backend != "asyncio" or uvloop is False:
+        return {}
+    try:
+        import_module("uvloop")
+    except ImportError as missing:
+        if uvloop:
+            raise LocalProtocolError(f"uvloop cannot be used ({missing}): install mcpcore[fast]") from missing
+        return {}
+    return {"use_uvloop": True}
 
 
 def run_workers(

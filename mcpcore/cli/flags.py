@@ -74,6 +74,7 @@ SERVING_FLAGS: tuple[Flag, ...] = (
     Flag("max-sessions", "NUMBER", "open at the same time (10000)", count),
     Flag("read-timeout", "SECONDS", "in which a head (10), and a body (60), has to arrive", seconds),
     Flag("http-server", "NAME", "h11 (the default, built in) or hypercorn", one_of("h11", "hypercorn")),
+    Flag("http-parser", "NAME", "h11, httptools, or auto: the faster one there is", one_of("auto", "h11", "httptools")),
     Flag("hypercorn-config", "FILE", "TOML, or Python in a .py, with hypercorn's settings: TLS, HTTP/2"),
     Flag("workers", "NUMBER", "processes that share the port (1); see below", count),
     Flag("access-log", None, "a line of JSON on stderr for each HTTP request", switch),
@@ -107,6 +108,8 @@ def serving_options(arguments: "Namespace", transports: Collection[str]) -> dict
             found.pop(name, None)
     if found.get("http_server", "h11") == "h11" and found.pop("hypercorn_config", None) and arguments.hypercorn_config:
         raise WrongUsage("--hypercorn-config needs --http-server hypercorn")
+    if found.get("http_server", "h11") != "h11" and found.pop("http_parser", None) and arguments.http_parser:
+        raise WrongUsage("--http-parser is for --http-server h11: hypercorn has its own")
     if found.get("workers", 1) > 1 and not _WEB.issuperset(transports):
         if arguments.workers:
             raise WrongUsage("--workers share an HTTP port, and stdio has none: serve it by itself")

@@ -51,6 +51,7 @@ def test_flags_become_the_options_of_serving() -> None:
         "access_log": True,
     }
     assert options("stdio") == {}
+    assert options("http", http_parser="httptools") == {"http_parser": "httptools"}
 
 
 def test_variables_say_the_same_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +79,13 @@ def test_a_variable_for_other_programs_is_left_alone(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MCPCORE_HYPERCORN_CONFIG", "file")
     assert options("stdio") == {}
     monkeypatch.setenv("MCPCORE_PORT", "1")
+    monkeypatch.setenv("MCPCORE_HTTP_PARSER", "h11")
+    assert options("http", http_server="hypercorn", port="2") == {
+        "http_server": "hypercorn",
+        "hypercorn_config": "file",
+        "port": 2,
+    }
+    monkeypatch.delenv("MCPCORE_HTTP_PARSER")
     assert options("http", uds="socket") == {"uds": "socket"}
 
 
@@ -94,6 +102,8 @@ def test_a_variable_for_other_programs_is_left_alone(monkeypatch: pytest.MonkeyP
         (["http"], {"workers": "0"}, "--workers: '0' is no whole number above 0"),
         (["http"], {"read_timeout": "soon"}, "--read-timeout: 'soon' is no number of seconds"),
         (["http"], {"http_server": "uvicorn"}, "--http-server: 'uvicorn' is none of h11, hypercorn"),
+        (["http"], {"http_parser": "nodejs"}, "--http-parser: 'nodejs' is none of auto, h11, httptools"),
+        (["http"], {"http_parser": "h11", "http_server": "hypercorn"}, "--http-parser is for --http-server h11"),
         (["http"], {"uds": "x", "port": "1"}, "--uds and --port are two places to listen"),
         (["http"], {"hypercorn_config": "x"}, "--hypercorn-config needs --http-server hypercorn"),
         (["http", "stdio"], {"workers": "2"}, "--workers share an HTTP port, and stdio has none"),

@@ -16,18 +16,24 @@ def anyio_backend(request: pytest.FixtureRequest) -> object:
     return request.param
 
 
-async def test_many_requests_on_one_connection() -> None:
-    async with serving(echo) as served, served.connect() as wire:
+both_parsers = pytest.mark.parametrize("parser", ["h11", "httptools"])
+
+
+@both_parsers
+async def test_many_requests_on_one_connection(parser: str) -> None:
+    async with serving(echo, parser=parser) as served, served.connect() as wire:
         for number in range(20):
             assert (await wire.ask(f"/{number}", b"b"))[2] == f"POST /{number}? b".encode()
 
 
-async def test_pipelined_requests_are_answered_in_order() -> None:
-    async with serving(echo) as served, served.connect() as wire:
+@both_parsers
+async def test_pipelined_requests_are_answered_in_order(parser: str) -> None:
+    async with serving(echo, parser=parser) as served, served.connect() as wire:
         await wire.send(get("/1") + post("/2", b"two") + get("/3"))
         assert [(await wire.response())[2] for _ in range(3)] == [b"GET /1? ", b"POST /2? two", b"GET /3? "]
 
 
+@both_parsers
 @pytest.mark.parametrize(
     ("sent", "status"),
     [
@@ -37,8 +43,8 @@ async def test_pipelined_requests_are_answered_in_order() -> None:
         (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
     ],
 )
-async def test_broken_head(sent: bytes, status: int) -> None:
-    async with serving(echo) as served, served.connect() as wire:
+async def test_broken_head(sent: bytes, status: int, parser: str) -> None:
+    async with serving(echo, parser=parser) as served, served.connect() as wire:
         await wire.send(sent)
         found, headers, body = await wire.response()
         assert (found, headers["connection"]) == (status, "close")

@@ -1,14 +1,26 @@
 """What each HTTP/1.1 parser has to make of the bytes of a connection: one table for every implementation."""
 
+import os
+import sys
 from collections.abc import Callable
 
+import h11
+import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from mcpcore_transports.web.h11parser import CHUNK_LINE_BYTES, H11Parser
+from mcpcore.errors import LocalProtocolError
+from mcpcore_transports.web import parsers
+from mcpcore_transports.web.chunks import CHUNK_LINE_BYTES
+from mcpcore_transports.web.h11parser import H11Parser
+from mcpcore_transports.web.head import BadRequest
+from mcpcore_transports.web.httptoolsparser import HttptoolsParser
 from mcpcore_transports.web.limits import HEAD_BYTES, HEADER_LINES
-from mcpcore_transports.web.parser import BadRequest, Parser
+from mcpcore_transports.web.parser import Parser
+from mcpcore_transports.web.parsers import choose_parser
 
-PARSERS: list[Callable[[], Parser]] = [H11Parser]
+PARSERS: list[Callable[[], Parser]] = [H11Parser, HttptoolsParser]
 
 Outcome = tuple[str, str, bytes] | int
 """A request as (method, target, body), or the status that refuses it."""
@@ -75,6 +87,44 @@ VECTORS: dict[str, tuple[bytes, list[Outcome]]] = {
     "two hosts": (GET + b"Host: b\r\n\r\n", [400]),
     "the same host twice": (GET + HOST + b"\r\n", [400]),
     "two hosts in HTTP/1.0": (b"GET / HTTP/1.0\r\nHost: a\r\nHost: a\r\n\r\n", [400]),
+    "length twice in one header": (POST + b"Content-Length: 5, 5\r\n\r\nhello", [("POST", "/mcp", b"hello")]),
+    "the same length twice": (
+        POST + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+        [("POST", "/mcp", b"hello")],
+    ),
+    "length of twenty digits": (POST + b"Content-Length: 00000000000000000005\r\n\r\nhello", [400]),
+    "length with an underscore": (POST + b"Content-Length: 1_0\r\n\r\n0123456789", [400]),
+    "chunked in capitals": (POST + b"Transfer-Encoding: CHUNKED\r\n\r\n0\r\n\r\n", [("POST", "/mcp", b"")]),
+    "chunked with a parameter": (POST + b"Transfer-Encoding: chunked;q=1\r\n\r\n0\r\n\r\n", [501]),
+    "chunked in quotes": (POST + b'Transfer-Encoding: "chunked"\r\n\r\n0\r\n\r\n', [501]),
+    "chunked after a vertical tab": (POST + b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n", [400]),
+    "chunked and a comma": (POST + b"Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n", [501]),
+    "no coding": (POST + b"Transfer-Encoding:\r\n\r\n", [501]),
+    "identity": (POST + b"Transfer-Encoding: identity\r\nContent-Length: 2\r\n\r\nab", [501]),
+    "underscore for a dash": (POST + b"Content_Length: 2\r\n\r\n", [("POST", "/mcp", b"")]),
+    "tab before colon": (POST + b"Transfer-Encoding\t: chunked\r\n\r\n0\r\n\r\n", [400]),
+    "header without a name": (GET + b": x\r\n\r\n", [400]),
+    "header without a colon": (GET + b"x\r\n\r\n", [400]),
+    "two spaces before the target": (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", [400]),
+    "two spaces before the version": (b"GET /  HTTP/1.1\r\nHost: a\r\n\r\n", [400]),
+    "space after the version": (b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n", [400]),
+    "space before the method": (b" GET / HTTP/1.1\r\nHost: a\r\n\r\n", [400]),
+    "tabs in the request line": (b"GET\t/\tHTTP/1.1\r\nHost: a\r\n\r\n", [400]),
+    "space in the target": (b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", [400]),
+    "target beyond ASCII": (b"GET /\xe9 HTTP/1.1\r\nHost: a\r\n\r\n", [400]),
+    "carriage return before the end": (b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", [400]),
+    "upgrade with a body": (
+        POST + b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\nab" + SHORT,
+        [("POST", "/mcp", b"ab"), ("GET", "/", b"")],
+    ),
+    "chunk size in 17 digits": (CHUNKED + b"10000000000000000\r\nabc\r\n0\r\n\r\n", []),
+    "chunk extension after a space": (CHUNKED + b"2 ;x\r\nab\r\n0\r\n\r\n", [400]),
+    "bare line feed in a chunk extension": (CHUNKED + b"2;x\nab\r\n0\r\n\r\n", [400]),
+    "trailer that is no header": (CHUNKED + b"0\r\nbad\r\n\r\n", [400]),
+    "methods that llhttp does not know": (b"BREW / HTTP/1.1\r\nHost: a\r\n\r\n", [("BREW", "/", b"")]),
+    "method in small letters": (b"get / HTTP/1.1\r\nHost: a\r\n\r\n", [("get", "/", b"")]),
+    "protocol that llhttp knows": (b"OPTIONS rtsp://a/ RTSP/1.0\r\nHost: a\r\n\r\n", [400]),
+    "another one": (b"SOURCE / ICE/1.0\r\nHost: a\r\n\r\n", [400]),
     # -- broken chunks ----------------------------------------------------------------------------------------------
     "chunk size no number": (CHUNKED + b"xyz\r\nabc\r\n0\r\n\r\n", [400]),
     "chunk size negative": (CHUNKED + b"-1\r\nabc\r\n0\r\n\r\n", [400]),
@@ -99,6 +149,13 @@ VECTORS: dict[str, tuple[bytes, list[Outcome]]] = {
 }
 
 LARGE = {"largest head", "large head", "endless head"}
+
+
+START = POST.partition(b"\r\n")[0]
+FRAGMENTS = sorted({line for sent, _ in VECTORS.values() for line in sent.split(b"\r\n") if len(line) < 100})
+"""Everything that the table has between line endings, to be put together anew."""
+
+EXAMPLES = 5_000 if os.environ.get("MCPCORE_SWEEP") else 400
 
 
 def read_all(parser: Parser, pieces: list[bytes]) -> list[Outcome]:
@@ -215,3 +272,78 @@ def test_refusals_repeat_nothing_of_the_request(parser: Parser) -> None:
     with pytest.raises(BadRequest) as refused:
         parser.head()
     assert "secret" not in str(refused.value)
+
+
+Parts = tuple[str, str, str, list[tuple[str, str]]]
+
+
+def read_by_h11_alone(raw: bytes) -> Parts | int:
+    """What a whole connection of h11 makes of a head, or the status with which it refuses it."""
+    connection = h11.Connection(h11.SERVER)
+    connection.receive_data(raw)
+    try:
+        request = connection.next_event()
+    except h11.RemoteProtocolError as broken:
+        return broken.error_status_hint
+    if not isinstance(request, h11.Request):
+        return 400
+    headers = [(name.decode("ascii"), value.decode("latin-1")) for name, value in request.headers]
+    return request.method.decode("ascii"), request.target.decode("ascii"), request.http_version.decode(), headers
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    """Requests that are nearly right: pieces of the table in any order, with a few bytes changed."""
+    start = draw(st.sampled_from([START, *FRAGMENTS]) if draw(st.booleans()) else st.just(START))
+    lines = draw(st.lists(st.sampled_from(FRAGMENTS), max_size=5))
+    if draw(st.booleans()):
+        lines.insert(draw(st.integers(0, len(lines))), b"Host: a")
+    sent = bytearray(b"\r\n".join((start, *lines, b"", b"")))
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(sent) - 1))
+        new = draw(
+            st.sampled_from([b"", b" ", b"\t", b"\r", b"\n", b"\r\n", b":", b"\0", b"\x0b", b"\x7f", b"\xa0", b"a"])
+        )
+        sent[at : at + draw(st.integers(0, 1))] = new
+    return bytes(sent)
+
+
+@pytest.mark.sweep
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@given(sent=requests())
+def test_every_parser_reads_what_h11_reads(sent: bytes) -> None:
+    """No head is taken for another one, or for a good one, whichever parser reads it."""
+    heads = []
+    for make in PARSERS:
+        parser = make()
+        parser.feed(sent)
+        try:
+            head = parser.head()
+            heads.append(None if head is None else msgspec.structs.asdict(head))
+        except BadRequest as refusal:
+            heads.append({"status": refusal.status})
+    assert all(head == heads[0] for head in heads)
+    assert [read_all(make(), [sent]) for make in PARSERS] == [read_all(PARSERS[0](), [sent])] * len(PARSERS)
+    head = heads[0]
+    if head is None or "status" in head:
+        return
+    while sent.startswith(b"\r\n"):
+        sent = sent[2:]
+    expected = read_by_h11_alone(sent[: sent.index(b"\r\n\r\n") + 4])
+    assert (head["method"], head["target"], f"1.{head['minor']}", list(head["headers"])) == expected
+
+
+def test_the_faster_parser_that_is_installed_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_parser() is choose_parser("httptools") is HttptoolsParser
+    assert choose_parser("h11") is H11Parser
+    monkeypatch.setattr(parsers, "find_spec", lambda name: None)
+    assert choose_parser() is H11Parser
+
+
+def test_a_parser_that_there_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LocalProtocolError, match="http_parser is auto, h11 or httptools, not 'x'"):
+        choose_parser("x")
+    monkeypatch.delitem(sys.modules, HttptoolsParser.__module__)
+    monkeypatch.setitem(sys.modules, "httptools", None)
+    with pytest.raises(LocalProtocolError, match=r"install mcpcore\[fast\], or use h11"):
+        choose_parser("httptools")

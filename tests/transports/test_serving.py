@@ -10,21 +10,29 @@ from types import ModuleType
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 import sniffio
 
 from mcpcore import ConnectFailed, ConnectionLost, LocalProtocolError, Server, serve, serving
 from mcpcore.channel import MemoryChannel, memory_pair
 from mcpcore.jsonrpc import Response
-from mcpcore.serving import run_server
 from mcpcore.session import Session
 from mcpcore.types import META_CLIENT_CAPABILITIES, META_PROTOCOL_VERSION
 
 PATIENCE_SECONDS = 30
 META = {META_PROTOCOL_VERSION: "2026-07-28", META_CLIENT_CAPABILITIES: {}}
-both = pytest.mark.parametrize("backend", ["asyncio", "trio"])
+both = pytest.mark.parametrize("backend", ["asyncio", "uvloop", "trio"])
 
 Serve = Callable[..., Any]
+
+
+def run_server(server: Server, transport: str = "stdio", *, backend: str | None = None, **options: Any) -> None:
+    """As the one under test, with uvloop for a third backend."""
+    if backend in ("asyncio", "uvloop"):
+        options["uvloop"] = backend == "uvloop"
+        backend = "asyncio"
+    serving.run_server(server, transport, backend=backend, **options)
 
 
 @pytest.fixture
@@ -45,6 +53,7 @@ def transport(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Serve], str
 @pytest.fixture(autouse=True)
 def no_choice_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MCPCORE_BACKEND", raising=False)
+    monkeypatch.delenv("MCPCORE_UVLOOP", raising=False)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +84,43 @@ def test_who_chooses_the_backend(
 
     run_server(Server("x", backend=stated), transport(note), backend=argument)
     assert seen == [expected]
+
+
+@pytest.mark.parametrize(
+    ("installed", "uvloop", "environment", "expected"),
+    [
+        (True, None, None, "uvloop"),
+        (True, None, "no", "asyncio"),
+        (True, True, "no", "uvloop"),
+        (True, False, None, "asyncio"),
+        (False, None, None, "asyncio"),
+    ],
+)
+def test_uvloop_is_used_where_it_is_installed(
+    installed: bool,
+    uvloop: bool | None,
+    environment: str | None,
+    expected: str,
+    transport: Callable[[Serve], str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = []
+
+    async def serve_it(server: Server, *, task_status: Any, **_: Any) -> None:
+        found.append(type(anyio.lowlevel.current_token().native_token).__module__.partition(".")[0])
+
+    if not installed:
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+    if environment is not None:
+        monkeypatch.setenv("MCPCORE_UVLOOP", environment)
+    serving.run_server(Server("x"), transport(serve_it), uvloop=uvloop)
+    assert found == [expected]
+
+
+def test_uvloop_that_is_not_installed(transport: Callable[[Serve], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    with pytest.raises(LocalProtocolError, match=r"install mcpcore\[fast\]"):
+        serving.run_server(Server("x"), "stdio", uvloop=True)
 
 
 def test_a_backend_or_transport_that_is_none_is_refused_with_what_there_is() -> None:

@@ -46,6 +46,7 @@ async def serve(
     store: ReplayStore | None = None,
     limits: HttpLimits | None = None,
     read_timeout: float | None = None,
+    http_parser: str = "auto",
     access_log: Callable[[AccessEntry], None] | None = None,
     task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -53,10 +54,11 @@ async def serve(
 
     Reports started with the URLs it answers at, and says them on stderr. `port=0` picks a free port; `uds` is the path
     of a Unix socket instead. With `sockets`, which were bound for `host` or `uds`, whoever bound them says where they
-    are. `read_timeout` (seconds) replaces the limits for a head and for a body.
+    are. `read_timeout` (seconds) replaces the limits for a head and for a body. `http_parser` is "h11", "httptools", or
+    "auto" for the faster one that is installed.
 
     Raises `LocalProtocolError` for an address that others can reach when nothing says who may (`allow_hosts`,
-    `public_url` or `auth`), `ConnectFailed` when the address cannot be had.
+    `public_url` or `auth`) and a parser that is not installed, `ConnectFailed` when the address cannot be had.
     """
     options = HttpOptions.for_bind(
         "localhost" if uds is not None else host,
@@ -91,6 +93,7 @@ async def serve(
                     stopping=stopping,
                     grace=grace,
                     access_log=access_log,
+                    parser=http_parser,
                     task_status=task_status,
                 )
                 tasks.cancel_scope.cancel()

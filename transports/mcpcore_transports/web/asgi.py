@@ -18,7 +18,7 @@ from mcpcore.groups import sole_error
 from mcpcore_transports.web.connection import log_failure
 from mcpcore_transports.web.encoder import has_no_body, refusal_text
 from mcpcore_transports.web.exchange import Application, BodyTooLarge, Headers, WebRequest, WebResponse
-from mcpcore_transports.web.incoming import join_headers
+from mcpcore_transports.web.head import join_headers
 from mcpcore_transports.web.limits import GONE_SECONDS, HttpLimits
 
 __all__ = ("AsgiApp", "AsgiRequest", "AsgiResponse", "Message", "Receive", "Scope", "Send")

@@ -19,8 +19,9 @@ from mcpcore_transports.web.access import AccessEntry, AccessLog
 from mcpcore_transports.web.departures import Watched
 from mcpcore_transports.web.encoder import encode_head, refusal_text
 from mcpcore_transports.web.exchange import Application, BodyTooLarge, WebRequest, WebResponse
+from mcpcore_transports.web.head import BadRequest, Head
 from mcpcore_transports.web.limits import GONE_SECONDS, YOUNG_SECONDS, HttpLimits
-from mcpcore_transports.web.parser import BadRequest, Head, Parser
+from mcpcore_transports.web.parser import Parser
 from mcpcore_transports.web.peer import Peer
 
 __all__ = ("LINGER_BYTES", "Connection", "Host", "Reply", "log_failure")
@@ -167,13 +168,13 @@ class Connection(Watched):
 
     def request_is_read(self) -> bool:
         """Whether nothing of the request is left to read, once what has arrived is thrown away."""
+        parser = self.parser
         try:
-            while (piece := self.parser.body()) is not None:
-                if not piece:
-                    return True
+            while not parser.ended and parser.body() is not None:
+                pass
         except BadRequest:
-            pass
-        return False
+            return False
+        return parser.ended
 
     async def _serve(self) -> None:
         host = self.host

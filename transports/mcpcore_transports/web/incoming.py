@@ -9,9 +9,9 @@ from mcpcore.errors import ConnectionLost
 from mcpcore_transports.web.connection import Connection
 from mcpcore_transports.web.encoder import CONTINUE
 from mcpcore_transports.web.exchange import BodyTooLarge, WebRequest
-from mcpcore_transports.web.parser import BadRequest, Head
+from mcpcore_transports.web.head import BadRequest, Head, join_headers
 
-__all__ = ("ConnectionRequest", "join_headers")
+__all__ = ("ConnectionRequest",)
 
 
 class ConnectionRequest(WebRequest):
@@ -19,11 +19,13 @@ class ConnectionRequest(WebRequest):
 
     mount: str = ""
 
+    _body: bytes | None = None
+
     def __init__(self, connection: Connection, head: Head) -> None:
         self._connection = connection
         self._head = head
         self._pairs = head.headers
-        self._body: bytes | None = None
+        self.headers: Mapping[str, str] = head.fields
         self.method: str = head.method
         self.scheme: str = connection.host.scheme
         self.client: str = connection.client
@@ -33,17 +35,20 @@ class ConnectionRequest(WebRequest):
         path, _, query = target.partition("?")
         self.query: str = query
         self.path: str = unquote(path) if "%" in path else path
-        self.headers: Mapping[str, str] = join_headers(self._pairs)
 
     def header_values(self, name: str) -> Sequence[str]:
+        if len(self.headers) == len(self._pairs):  # no name comes twice
+            value = self.headers.get(name)
+            return () if value is None else (value,)
         return [value for key, value in self._pairs if key == name]
 
     async def body(self, limit: int) -> bytes:
-        if self._body is None:
-            self._body = await self._read(limit)
-        if len(self._body) > limit:
+        body = self._body
+        if body is None:
+            body = self._body = await self._read(limit)
+        if len(body) > limit:
             raise BodyTooLarge
-        return self._body
+        return body
 
     def when_gone(self, callback: Callable[[], None] | None) -> None:
         self._connection.when_gone = callback
@@ -56,7 +61,8 @@ class ConnectionRequest(WebRequest):
         size = 0
         until = math.inf
         try:
-            while (piece := parser.body()) != b"":
+            while not parser.ended:
+                piece = parser.body()
                 if piece is not None:
                     size += len(piece)
                     if size > limit:
@@ -87,12 +93,5 @@ class ConnectionRequest(WebRequest):
         if parts.scheme not in ("http", "https") or not parts.netloc or "@" in parts.netloc:
             raise BadRequest(400, "the request target is neither a path nor an http URL")
         self._pairs = [("host", parts.netloc), *(pair for pair in self._pairs if pair[0] != "host")]
+        self.headers = join_headers(self._pairs)
         return f"{parts.path or '/'}?{parts.query}"
-
-
-def join_headers(pairs: Sequence[tuple[str, str]]) -> Mapping[str, str]:
-    """The headers as a mapping; values of a repeated name are joined with ", " (RFC 9110, 5.3)."""
-    headers = dict(pairs)
-    if len(headers) != len(pairs):
-        headers = {name: ", ".join(value for key, value in pairs if key == name) for name in headers}
-    return headers

@@ -15,10 +15,11 @@ from mcpcore_transports.web.access import AccessEntry, AccessLog
 from mcpcore_transports.web.connection import Connection
 from mcpcore_transports.web.departures import open_departures
 from mcpcore_transports.web.exchange import Application
-from mcpcore_transports.web.h11parser import H11Parser
+from mcpcore_transports.web.head import Head
 from mcpcore_transports.web.incoming import ConnectionRequest
 from mcpcore_transports.web.limits import HttpLimits
-from mcpcore_transports.web.parser import Head, Parser
+from mcpcore_transports.web.parser import Parser
+from mcpcore_transports.web.parsers import choose_parser
 from mcpcore_transports.web.peer import Peer
 from mcpcore_transports.web.reply import ConnectionReply
 from mcpcore_transports.web.sockets import Address, address_of, close_sockets, open_sockets
@@ -61,6 +62,7 @@ async def serve_http(
     stopping: anyio.Event | None = None,
     grace: float = GRACE_SECONDS,
     access_log: Callable[[AccessEntry], None] | None = None,
+    parser: str = "auto",
     task_status: TaskStatus[list[Address]] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve `app` over HTTP/1.1 on host and port, on a Unix socket `uds`, or on bound `sockets`, which this closes
@@ -69,13 +71,15 @@ async def serve_http(
     Reports the addresses it listens on when it does; port 0 is any free one. When `stopping` is set, no connection is
     accepted any more, idle ones are closed, running requests have `grace` seconds, and this returns when they are done
     or cancelled. Cancelling this ends everything at once. A client that half-closes its connection counts as gone once
-    its request has run for 10 ms. `access_log` gets an entry per finished request.
+    its request has run for 10 ms. `access_log` gets an entry per finished request. `parser` is one of `PARSERS`.
 
-    Raises `OSError` when an address cannot be had.
+    Raises `OSError` when an address cannot be had, `LocalProtocolError` when the parser cannot.
     """
+    kind = choose_parser(parser)
     listening = await open_sockets(host, port, uds, sockets)
     addresses = [address_of(one) for one in listening]
-    listener = _Listener(app, limits or HttpLimits(), ssl_context, AccessLog(access_log) if access_log else None)
+    access = AccessLog(access_log) if access_log else None
+    listener = _Listener(app, limits or HttpLimits(), ssl_context, access, kind)
     try:
         with sole_error():
             async with anyio.create_task_group() as background:
@@ -106,7 +110,12 @@ class _Listener:
     """The `Host` of its connections."""
 
     def __init__(
-        self, app: Application, limits: HttpLimits, ssl_context: ssl.SSLContext | None, access: AccessLog | None
+        self,
+        app: Application,
+        limits: HttpLimits,
+        ssl_context: ssl.SSLContext | None,
+        access: AccessLog | None,
+        parser: type[Parser],
     ) -> None:
         self.app = app
         self.limits = limits
@@ -116,6 +125,7 @@ class _Listener:
         self._stopping = False
         self._warned = False
         self._ssl_context = ssl_context
+        self._parser = parser
         self._connections: set[Connection] = set()
         self._first: anyio.Event | None = None  # the sweeper waits for a connection
         self._room: anyio.Event | None = None  # the acceptors wait for one to end
@@ -125,7 +135,7 @@ class _Listener:
         return self._stopping or self._room is not None
 
     def make_parser(self) -> Parser:
-        return H11Parser(self.limits.head_bytes)
+        return self._parser(self.limits.head_bytes)
 
     def make_exchange(self, connection: Connection, head: Head) -> tuple[ConnectionRequest, ConnectionReply]:
         return ConnectionRequest(connection, head), ConnectionReply(connection, head)

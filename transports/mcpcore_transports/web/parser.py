@@ -5,133 +5,123 @@
     body()             the next piece of its body, None until there is one, b"" at its end
     next_request()     go on to the next head, with what was fed beyond this request
 
-A parser raises `BadRequest` for everything RFC 9112 tells a server to refuse; after that it is of no use any more. What
-two servers could read differently is refused as well, because a proxy in front of us may have read it the other way:
-content-length together with transfer-encoding, line endings other than CR LF, folded headers.
+Where a head ends, how long it may be and how a body is delimited is decided here, once for every library that takes
+a head apart.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 
-import msgspec
+from mcpcore_transports.web.chunks import ChunkedBody
+from mcpcore_transports.web.head import BadRequest, Head, check_head_lines
+from mcpcore_transports.web.limits import HEAD_BYTES, HEADER_LINES
 
-__all__ = ("BadRequest", "Head", "Parser", "check_head_lines", "make_head")
+__all__ = ("Parser",)
 
-
-class BadRequest(Exception):
-    """The client broke HTTP. `status` is the response status that says so; the text may be sent to the client."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class Head(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A request line and its headers."""
-
-    method: str
-    target: str
-    """As sent: a path with query, an absolute URL, or "*"."""
-
-    minor: int
-    """1 of HTTP/1.1, 0 of HTTP/1.0."""
-
-    headers: Sequence[tuple[str, str]]
-    """Names in lower case, in the order they came."""
-
-    content_length: int
-    """Bytes of the body; -1 when it is chunked."""
-
-    keep_alive: bool
-    """Whether the client lets the connection live on after the response."""
-
-    expects_continue: bool
-    """Whether the client waits for "100 Continue" before it sends the body."""
+_END_OF_HEAD = b"\r\n\r\n"
 
 
 class Parser(ABC):
-    """Reads the requests of one connection, one after the other."""
+    """Reads the requests of one connection, one after the other, with heads of `head_bytes` at most.
+
+    Raises `BadRequest` for everything RFC 9112 tells a server to refuse; after that it is of no use any more.
+    """
+
+    __slots__ = ("_buffer", "_chunks", "_head", "_head_bytes", "_left", "_searched", "ended")
+
+    def __init__(self, head_bytes: int = HEAD_BYTES) -> None:
+        self._head_bytes = head_bytes
+        self._buffer = b""
+        self._searched = 0  # bytes of the buffer that are known not to end a head
+        self._head: Head | None = None
+        self._left = 0  # bytes of the body that have not been given out
+        self._chunks: ChunkedBody | None = None
+        self.ended: bool = True
+        """Whether the body has been given out, all of it."""
 
     @abstractmethod
-    def feed(self, data: bytes) -> None:
-        """Take bytes that arrived. They are parsed by the other methods, so this raises nothing."""
-
-    @abstractmethod
-    def head(self) -> Head | None:
-        """The head of the current request once it is complete. Raises `BadRequest`."""
-
-    @abstractmethod
-    def body(self) -> bytes | None:
-        """The next piece of the body: None when more has to be fed, b"" at its end. Raises `BadRequest`."""
-
-    @abstractmethod
-    def next_request(self) -> None:
-        """Begin with the next request. Only after `body` gave b""."""
+    def read_head(self, raw: bytes) -> Head:
+        """Take a head apart. `raw` ends with its empty line, and has passed `check_head_lines`. Raises `BadRequest`."""
 
     @property
-    @abstractmethod
     def begun(self) -> bool:
         """Whether any byte of the next head is there."""
+        return bool(self._buffer)
 
+    def feed(self, data: bytes) -> None:
+        """Take bytes that arrived. They are parsed by the other methods, so this raises nothing."""
+        if self._chunks is not None:
+            self._chunks.feed(data)
+        else:
+            self._buffer = self._buffer + data if self._buffer else data
 
-def check_head_lines(head: bytes, max_lines: int) -> None:
-    """Refuse a head whose lines other servers may divide differently, or that has too many of them.
+    def head(self) -> Head | None:
+        """The head of the current request once it is complete. Raises `BadRequest`."""
+        if self._head is not None:
+            return self._head
+        end = self._find_end()
+        if end < 0:
+            return None
+        raw, rest = self._buffer[:end], self._buffer[end:]
+        check_head_lines(raw, HEADER_LINES)
+        head = self._head = self.read_head(raw)
+        self._left = head.content_length
+        self.ended = self._left == 0
+        if self._left < 0:
+            self._chunks = ChunkedBody()
+            if rest:
+                self._chunks.feed(rest)
+            rest = b""
+        self._buffer = rest
+        self._searched = 0
+        return head
 
-    `head` ends with the empty line. RFC 9112, 2.2 (line endings) and 5.2 (folded headers).
-    """
-    lines = head.count(b"\n")
-    if lines != head.count(b"\r\n") or lines != head.count(b"\r"):
-        raise BadRequest(400, "a line of the request head does not end with CR LF")
-    if b"\n " in head or b"\n\t" in head:
-        raise BadRequest(400, "a header is folded over two lines")
-    if lines > max_lines:
-        raise BadRequest(431, f"the request has more than {max_lines} header lines")
+    def body(self) -> bytes | None:
+        """The next piece of the body: None when more has to be fed, b"" at its end. Raises `BadRequest`."""
+        if self.ended:
+            return b""
+        if self._chunks is not None:
+            return self._chunk(self._chunks)
+        piece = self._buffer
+        if not piece:
+            return None
+        left = self._left - len(piece)
+        if left < 0:
+            self._buffer = piece[left:]
+            piece = piece[:left]
+            left = 0
+        else:
+            self._buffer = b""
+        self._left = left
+        self.ended = left == 0
+        return piece
 
+    def next_request(self) -> None:
+        """Begin with the next request. Only when the body has `ended`."""
+        self._head = None
 
-def make_head(method: str, target: str, version: str, headers: Sequence[tuple[str, str]]) -> Head:
-    """The head of a request with these parts; header names in lower case. Raises `BadRequest`.
+    def _chunk(self, chunks: ChunkedBody) -> bytes | None:
+        piece = chunks.next()
+        if piece == b"":
+            self._buffer = chunks.rest
+            self._chunks = None
+            self.ended = True
+        return piece
 
-    Decides how the body is delimited (RFC 9112, 6.3) and whether the connection is kept (9.3).
-    """
-    if version not in ("1.1", "1.0"):
-        raise BadRequest(505, "only HTTP/1.1 and HTTP/1.0 are spoken here")
-    if method == "CONNECT":
-        raise BadRequest(400, "this server is not a proxy")
-    hosts = length = 0
-    chunked = closing = expects = False
-    lengths = None
-    for name, value in headers:
-        if name == "host":
-            hosts += 1
-        elif name == "content-length":
-            if lengths is not None and lengths != value:
-                raise BadRequest(400, "the request has two different content-length headers")
-            if not (value.isascii() and value.isdigit() and len(value) < 19):
-                raise BadRequest(400, "content-length is not a number of bytes")
-            lengths = value
-            length = int(value)
-        elif name == "transfer-encoding":
-            if chunked or value.lower() != "chunked":
-                raise BadRequest(501, "the only transfer-encoding understood here is one 'chunked'")
-            chunked = True
-        elif name == "connection":
-            closing = closing or "close" in [option.strip() for option in value.lower().split(",")]
-        elif name == "expect":
-            expects = value.lower() == "100-continue"
-    if hosts != 1 and (hosts or version == "1.1"):
-        raise BadRequest(400, "a request needs exactly one Host header")
-    if chunked:
-        if lengths is not None:
-            raise BadRequest(400, "the request has both content-length and transfer-encoding")
-        if version == "1.0":
-            raise BadRequest(400, "HTTP/1.0 has no transfer-encoding")
-        length = -1
-    return Head(
-        method=method,
-        target=target,
-        minor=int(version == "1.1"),
-        headers=headers,
-        content_length=length,
-        keep_alive=version == "1.1" and not closing,
-        expects_continue=expects and version == "1.1" and length != 0,
-    )
+    def _find_end(self) -> int:
+        """Where the head ends in the buffer, -1 when that is not there yet."""
+        if not self._searched and self._buffer[:1] in b"\r\n":
+            # RFC 9112, 2.2: empty lines before a request line are to be ignored; some clients end a body with one.
+            while self._buffer.startswith(b"\r\n"):
+                self._buffer = self._buffer[2:]
+            if not self._buffer or self._buffer == b"\r":
+                return -1
+        end = self._buffer.find(_END_OF_HEAD, self._searched)
+        if 0 <= end <= self._head_bytes - len(_END_OF_HEAD):
+            return end + len(_END_OF_HEAD)
+        if end >= 0 or len(self._buffer) >= self._head_bytes:
+            raise BadRequest(431, f"the request head is larger than {self._head_bytes} bytes")
+        line_end = self._buffer.find(b"\n", self._searched)
+        if line_end >= 0 and self._buffer[line_end - 1 : line_end] != b"\r":
+            raise BadRequest(400, "a line of the request head does not end with CR LF")
+        self._searched = max(0, len(self._buffer) - len(_END_OF_HEAD) + 1)
+        return -1

@@ -12,6 +12,7 @@ import time
 import anyio
 
 from mcpcore.errors import ConnectionLost
+from mcpcore_transports.web.readiness import readiness_of
 
 __all__ = ("READ_BYTES", "Peer")
 
@@ -28,6 +29,7 @@ class Peer:
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
         self._socket = connected
+        self._readiness = readiness_of(connected)
         self.unsent: bytes | memoryview = b""
         """What was pushed and has not been taken by the kernel."""
         self.draining: bool = False
@@ -41,7 +43,7 @@ class Peer:
     async def receive(self) -> bytes:
         """The next bytes; b"" at the end, which a broken connection has too. Cancellation loses nothing."""
         while True:
-            await anyio.wait_readable(self._socket)
+            await self._readiness.wait()
             try:
                 return self._socket.recv(READ_BYTES)
             except (BlockingIOError, InterruptedError):
@@ -103,6 +105,7 @@ class Peer:
 
     def close(self) -> None:
         """Close the socket. Nobody may be waiting for it."""
+        self._readiness.close()
         self._socket.close()
 
     def _shutdown(self, how: int) -> None:

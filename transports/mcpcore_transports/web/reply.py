@@ -8,7 +8,7 @@ from mcpcore.errors import ConnectionLost, LocalProtocolError
 from mcpcore_transports.web.connection import Connection, Reply
 from mcpcore_transports.web.encoder import LAST_CHUNK, encode_chunk, encode_head, has_no_body, refusal_text
 from mcpcore_transports.web.exchange import Headers
-from mcpcore_transports.web.parser import BadRequest, Head
+from mcpcore_transports.web.head import BadRequest, Head
 
 __all__ = ("YIELD_SECONDS", "ConnectionReply")
 
