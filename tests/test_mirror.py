@@ -30,6 +30,10 @@ TOGETHER = {
     "mcpcore_transports.http.client": ("transports/test_http_transport.py", "`HttpTransport` is what it has"),
     "mcpcore_transports.http.exchanges": ("transports/test_http_sessions.py", "questions and cancellations"),
     "mcpcore_transports.http.handshake": ("transports/test_http_sessions.py", "the era that has sessions"),
+    "mcpcore_transports.http.negotiation": (
+        "transports/test_endpoint.py",
+        "requests with such headers",
+    ),
     "mcpcore_transports.http.options": ("transports/test_http_security.py", "who is let in; binds that nobody meant"),
     "mcpcore_transports.http.served": ("transports/test_endpoint.py", "an interface; what is served has it"),
     "mcpcore_transports.http.server": ("transports/test_http_faults.py", "the program that listens, and how it stops"),

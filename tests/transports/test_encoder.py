@@ -9,13 +9,13 @@ from mcpcore_transports.web.encoder import encode_chunk, encode_head, has_no_bod
 
 
 def test_head() -> None:
-    head = encode_head(404, (("X-One", "a"), ("x-two", "\xe9")), "connection: close\r\n")
+    head = encode_head(404, (("X-One", "a"), ("x-two", "\xe9")), b"connection: close\r\n")
     pattern = rb"HTTP/1.1 404 Not Found\r\ndate: [^\r]+ GMT\r\nX-One: a\r\nx-two: \xe9\r\nconnection: close\r\n\r\n"
     assert re.fullmatch(pattern, head)
 
 
 def test_status_without_a_name() -> None:
-    assert encode_head(299, (), "").startswith(b"HTTP/1.1 299 \r\n")
+    assert encode_head(299, (), b"").startswith(b"HTTP/1.1 299 \r\n")
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_status_without_a_name() -> None:
 )
 def test_headers_that_cannot_be_sent(header: tuple[str, str]) -> None:
     with pytest.raises(LocalProtocolError):
-        encode_head(200, (("ok", "1"), header), "")
+        encode_head(200, (("ok", "1"), header), b"")
 
 
 def test_chunk() -> None:

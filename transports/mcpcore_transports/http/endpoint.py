@@ -23,9 +23,10 @@ from mcpcore.jsonrpc import (
     decode,
     error_response,
 )
-from mcpcore.revisions import Era, Revision
+from mcpcore.revisions import Era
 from mcpcore.types import META_PROTOCOL_VERSION
 from mcpcore_transports.http.handshake import HandshakeExchange
+from mcpcore_transports.http.negotiation import accepted, is_json, is_modern
 from mcpcore_transports.http.options import HttpOptions
 from mcpcore_transports.http.patience import Patience
 from mcpcore_transports.http.replies import ExchangeReply, refuse, send_error
@@ -129,18 +130,17 @@ class Endpoint:
             await refuse(response, 405, f"{request.method} is not for this path", (("allow", allow), *cors))
 
     async def _post(self, request: WebRequest, response: WebResponse, principal: str | None, cors: Headers) -> None:
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "application/json":
+        headers = request.headers
+        if not is_json(headers.get("content-type")):
             await refuse(response, 415, "the body must be application/json", cors)
             return
-        accepts = _accepted(request.headers.get("accept"))
+        accepts = accepted(headers.get("accept"))
         if not accepts:
             await refuse(response, 406, "the client must accept application/json or text/event-stream", cors)
             return
         body = await request.body(self._options.max_body_bytes)
         message = decode(body)
-        version = request.headers.get("mcp-protocol-version")
-        if self._is_modern(version, message, body):
+        if self._is_modern(headers.get("mcp-protocol-version"), message, body):
             origin = Origin(
                 transport="http", principal=principal, headers=request.headers, verifier=HeaderVerifier(request)
             )
@@ -159,8 +159,7 @@ class Endpoint:
         """Which era a POST belongs to: that of its header, or of the envelope in its body (spec 2026-07-28)."""
         if Era.MODERN not in self._server.eras:
             return False
-        revision = None if version is None else Revision.parse(version.strip())
-        if revision is not None and revision.era is Era.MODERN:
+        if is_modern(version):
             return True
         if isinstance(message, Request) and message.method == "server/discover":
             return True
@@ -248,19 +247,3 @@ def _has_envelope(message: Request | Notification) -> bool:
         return META_PROTOCOL_VERSION in (_decode_envelope(message.params).meta or {})
     except (ValueError, RecursionError):
         return False
-
-
-def _accepted(accept: str | None) -> frozenset[str]:
-    """What of "json" and "event-stream" an Accept header allows; absent, or with wildcards, both (RFC 9110, 12.5.1)."""
-    if accept is None:
-        return frozenset(("json", "event-stream"))
-    found = set()
-    for part in accept.lower().split(","):
-        kind, *parameters = ("".join(piece.split()) for piece in part.split(";"))
-        if any(parameter.startswith("q=") and not parameter[2:].strip("0.") for parameter in parameters):
-            continue  # a weight of 0 means "not this"
-        if kind in ("application/json", "application/*", "*/*"):
-            found.add("json")
-        if kind in ("text/event-stream", "text/*", "*/*"):
-            found.add("event-stream")
-    return frozenset(found)

@@ -3,6 +3,7 @@
 One task looks after all of them, so that an answer which comes at once costs no timer.
 """
 
+import math
 from typing import Protocol
 
 import anyio
@@ -17,6 +18,9 @@ LOOK_SECONDS = 1.0
 """How often the waiting ones are looked at: each is begun this much late at most."""
 
 
+_PATIENT_LOOKS = math.ceil(PATIENCE_SECONDS / LOOK_SECONDS)
+
+
 class Begins(Protocol):
     async def begin(self) -> None:
         """Begin an event stream, if nothing has been sent yet."""
@@ -26,11 +30,13 @@ class Patience:
     """Responses that are waited for, oldest first."""
 
     def __init__(self) -> None:
-        self._since: dict[Begins, float] = {}
+        self._since: dict[Begins, int] = {}
+        self._looks = 0
+        """A clock of its own, which costs no request a look at the time."""
         self._added: anyio.Event | None = None
 
     def add(self, reply: Begins) -> None:
-        self._since[reply] = anyio.current_time()
+        self._since[reply] = self._looks
         if self._added is not None:
             self._added.set()
             self._added = None
@@ -46,7 +52,8 @@ class Patience:
                     self._added = anyio.Event()
                     await self._added.wait()
                 await anyio.sleep(LOOK_SECONDS)
-                latest = anyio.current_time() - PATIENCE_SECONDS
+                self._looks += 1
+                latest = self._looks - 1 - _PATIENT_LOOKS
                 for reply, since in list(self._since.items()):
                     if since > latest:
                         break

@@ -220,15 +220,16 @@ class Connection(Watched):
     async def _next_head(self, patience: float) -> Head | None:
         """The next head; None when there is none. `patience` is how many seconds its first byte may take."""
         parser = self.parser
-        head = parser.head()
-        if head is not None:
-            self.idle = False
-            await anyio.lowlevel.checkpoint()  # pipelined requests must not keep other connections from their turn
-            return head
-        if parser.begun:
+        fresh = not parser.begun
+        if not fresh:
+            head = parser.head()
+            if head is not None:
+                self.idle = False
+                await anyio.lowlevel.checkpoint()  # pipelined requests must not keep other connections from their turn
+                return head
             patience = self.host.limits.head_seconds
         until = time.monotonic() + patience
-        fresh = not parser.begun
+        head = None
         while head is None:
             data = await self.receive(until=until)
             if not data:
@@ -267,7 +268,7 @@ class Connection(Watched):
 
     async def _refuse(self, refusal: BadRequest) -> None:
         body = refusal_text(refusal.status, str(refusal))
-        framing = f"content-length: {len(body)}\r\nconnection: close\r\n"
+        framing = b"content-length: %d\r\nconnection: close\r\n" % len(body)
         try:
             await self.write(encode_head(refusal.status, (("content-type", "text/plain"),), framing) + body)
         except ConnectionLost:

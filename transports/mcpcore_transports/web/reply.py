@@ -36,7 +36,7 @@ class ConnectionReply(Reply):
         self._left = -1  # bytes that a given content-length still promises
 
     async def send_whole(self, status: int, headers: Headers, body: bytes) -> None:
-        length = "" if has_no_body(status) else f"content-length: {len(body)}\r\n"
+        length = b"" if has_no_body(status) else b"content-length: %d\r\n" % len(body)
         data = encode_head(status, headers, length + self._fate(keep=True))
         if length and body and not self._silent:
             data += body
@@ -46,7 +46,7 @@ class ConnectionReply(Reply):
         self.finished = True
 
     async def start(self, status: int, headers: Headers, *, idle_bytes: bytes = b"") -> None:
-        framing = ""
+        framing = b""
         delimited = True
         declared = [value for name, value in headers if name.lower() == "content-length"]
         if has_no_body(status):
@@ -55,7 +55,7 @@ class ConnectionReply(Reply):
             self._left = int(declared[0])
         elif self._head.minor:
             self._chunked = True
-            framing = "transfer-encoding: chunked\r\n"
+            framing = b"transfer-encoding: chunked\r\n"
         else:
             delimited = self._silent
         data = encode_head(status, headers, framing + self._fate(keep=delimited))
@@ -95,7 +95,7 @@ class ConnectionReply(Reply):
 
     async def send_refusal(self, refusal: BadRequest) -> None:
         body = refusal_text(refusal.status, str(refusal))
-        framing = f"content-length: {len(body)}\r\nconnection: close\r\n"
+        framing = b"content-length: %d\r\nconnection: close\r\n" % len(body)
         data = encode_head(refusal.status, (("content-type", "text/plain; charset=utf-8"),), framing)
         self._begin(refusal.status)
         if not self._silent:
@@ -114,7 +114,7 @@ class ConnectionReply(Reply):
         self.started = True
         self.status = status
 
-    def _fate(self, *, keep: bool) -> str:
+    def _fate(self, *, keep: bool) -> bytes:
         """The header that says whether the connection lives on, once that is decided."""
         connection = self._connection
         self.reusable = (
@@ -124,4 +124,4 @@ class ConnectionReply(Reply):
             and not connection.host.closing
             and connection.request_is_read()
         )
-        return "" if self.reusable else "connection: close\r\n"
+        return b"" if self.reusable else b"connection: close\r\n"
