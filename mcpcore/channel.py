@@ -113,6 +113,11 @@ class ReplyChannel(ABC):
         """
         return False
 
+    def wait_for_reader(self) -> bool:
+        """From here on let `send` wait while the far end's connection is away, where it otherwise leaves out what only
+        says how things are going. Returns False, and does nothing, where a far end cannot be away and come back."""
+        return False
+
     def when_closed(self, watcher: Callable[[], None] | None) -> None:
         """Call `watcher` once when the far end closes; at once if it is closed already. Replaces an earlier one."""
         self._watcher = watcher

@@ -172,6 +172,17 @@ class Context:
         await anyio.lowlevel.checkpoint()
         return await self._call.reply.release(retry_ms)
 
+    def wait_for_reader(self) -> bool:
+        """Leave nothing out from here on: for a tool whose progress is its answer, not news about it.
+
+        A client of 2025-03-26 to 2025-11-25 may lose its HTTP connection and come back for the rest. What a handler
+        reports meanwhile is left out, because nobody reads it and the handler should get on; after this, reporting
+        waits for the client instead. The request is cancelled when it stays away for too long
+        (`mcpcore_transports.http.streams.AWAY_SECONDS`). Everywhere else reporting waits for its reader anyway, and
+        this returns False.
+        """
+        return self._call.reply.wait_for_reader()
+
     async def log(self, level: LoggingLevel, data: Any, logger: str | None = None) -> None:
         """Send a log message to the client if it wants that level. `data` is any JSON value; put no secret in it."""
         await self._turn()

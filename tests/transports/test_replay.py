@@ -173,6 +173,55 @@ async def test_what_is_out_of_date_is_not_replayed_and_the_answer_is() -> None:
                 assert [one["params"]["progress"] for one in found[:-1]] == expected
 
 
+async def test_a_tool_whose_progress_is_its_answer_waits_for_its_reader() -> None:
+    """Nothing is left out while the client is away, and nothing comes twice."""
+    chosen = random.Random(13)
+    made = offer()
+
+    @made.server.tool
+    async def fill(ctx: Context) -> str:
+        ctx.wait_for_reader()
+        for step in range(1, 201):
+            await ctx.progress(step)
+        return "filled"
+
+    async with serving(made) as site, site.talk() as talk:
+        cut = Cut(talk, site, chosen)
+        found = await cut.run(call("fill", token=1))
+        assert [one["params"]["progress"] for one in found[:-1]] == list(range(1, 201))
+        assert found[-1]["result"]["content"][0]["text"] == "filled"
+        assert cut.connections > 20
+        [session] = site.endpoint.sessions._sessions.values()
+        assert session.statistics()["dropped"] == 0
+
+
+async def test_a_reader_that_stays_away_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mcpcore_transports.http import streams
+
+    monkeypatch.setattr(streams, "AWAY_SECONDS", 0.05)
+    made = offer()
+    ended = Event()
+
+    @made.server.tool
+    async def fill(ctx: Context) -> None:
+        ctx.wait_for_reader()
+        try:
+            for step in range(1, 1_000_000):
+                await ctx.progress(step)
+        finally:
+            ended.set()
+
+    async with serving(made) as site, site.talk() as talk:
+        async with site.connect() as wire:
+            answer = await talk.post(call("fill", token=1), wire=wire)
+            event = await answer.event()
+            assert event is not None
+        await ended.wait()
+        await until(lambda: site.server.statistics().running == 0)
+        async with site.connect() as wire:
+            assert (await talk.get(wire, last_event_id=event.id)).status == 400
+
+
 async def test_an_event_id_means_nothing_to_others() -> None:
     async with (
         serving() as site,

@@ -15,10 +15,14 @@ from mcpcore.jsonrpc import ErrorResponse, Notification, Request, Response, enco
 from mcpcore_transports.http.exchanges import SessionExchange
 from mcpcore_transports.http.replay import ReplayStore
 
-__all__ = ("STREAM_BYTES", "Item", "Reader", "Stream")
+__all__ = ("AWAY_SECONDS", "STREAM_BYTES", "Item", "Reader", "Stream")
 
 STREAM_BYTES = 256 * 1024
 """Bytes that wait for an attached reader before the handler waits for it."""
+
+AWAY_SECONDS = 300.0
+"""How long a handler that leaves nothing out waits for a client which lost its connection. A laptop that changes
+networks is back within a minute; one that is asleep for longer begins anew."""
 
 
 class Item(msgspec.Struct, frozen=True):
@@ -87,6 +91,7 @@ class Stream(ReplyChannel):
     """A stream of one session, and the reply channel of the request that it answers."""
 
     __slots__ = (
+        "_attached",
         "_exchange",
         "_id",
         "_on_over",
@@ -94,6 +99,7 @@ class Stream(ReplyChannel):
         "_reader",
         "_session",
         "_store",
+        "_waits",
         "done",
         "instead",
         "name",
@@ -119,6 +125,8 @@ class Stream(ReplyChannel):
         self._session = session
         self._id = id
         self._reader: Reader | None = None
+        self._waits = False
+        self._attached: anyio.Event | None = None
         self._order = anyio.Lock(fast_acquire=True)
         self.name: str = name
         self.streaming: bool = False
@@ -140,6 +148,7 @@ class Stream(ReplyChannel):
         self._reader = Reader()
         if self.done or self.closed:
             self._reader.end()
+        self._wake()
         return self._reader
 
     def detach(self, reader: Reader | None) -> None:
@@ -174,9 +183,11 @@ class Stream(ReplyChannel):
             assert isinstance(envelope.reply, Inbox), "a request of ours is answered into an Inbox"
             self._exchange.ask(message, envelope.reply, self)
         if self._reader is None and isinstance(message, Notification):
-            # Nobody reads: what only says how things are going is out of date by the time somebody does.
-            self._exchange.dropped += 1
-            return True
+            if not self._waits:
+                # Nobody reads: what only says how things are going is out of date by the time somebody does.
+                self._exchange.dropped += 1
+                return True
+            await self._wait_attached()
         if final:
             self._exchange.finished(self._id, self)
         async with self._order:  # event ids grow in the order in which events are sent
@@ -199,6 +210,25 @@ class Stream(ReplyChannel):
             await reader.wait_not_full()
         return True
 
+    def wait_for_reader(self) -> bool:
+        self._waits = True
+        return True
+
+    async def _wait_attached(self) -> None:
+        """Wait until somebody reads or the stream is closed, which it is when nobody comes for `AWAY_SECONDS`."""
+        with anyio.move_on_after(AWAY_SECONDS) as patience:
+            while self._reader is None and not self.closed:
+                if self._attached is None:
+                    self._attached = anyio.Event()
+                await self._attached.wait()
+        if patience.cancelled_caught:
+            self.close(f"the client stayed away for {AWAY_SECONDS:g} s")
+
+    def _wake(self) -> None:
+        if self._attached is not None:
+            self._attached.set()
+            self._attached = None
+
     async def release(self, retry_ms: int | None = None) -> bool:
         """End the response that reads this stream; its client may come back from the event that it began with."""
         if not self.primes or self.instead is not None or self.done:
@@ -218,3 +248,4 @@ class Stream(ReplyChannel):
         super().close(reason)
         if self._reader is not None:
             self._reader.end()
+        self._wake()
