@@ -52,7 +52,7 @@ class Chunks:
 @pytest.mark.anyio
 @pytest.mark.parametrize("transport", ["stdio", "http"])
 async def test_memory_is_bounded_however_much_is_streamed(served: Any, transport: str, dataset: Path) -> None:
-    expected = dataset.read_text()
+    expected = await anyio.Path(dataset).read_text()
     with served("dataset.py", transport, DATASET=str(dataset)) as target, anyio.fail_after(LIMIT_SECONDS):
         async with Client(target) as client:
 
@@ -80,6 +80,7 @@ async def test_memory_is_bounded_however_much_is_streamed(served: Any, transport
 
 
 @pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"], indirect=True)
 async def test_a_dataset_that_is_not_there(served: Any, tmp_path: Path) -> None:
     with served("dataset.py", "stdio", DATASET=str(tmp_path / "none.csv")) as target, anyio.fail_after(LIMIT_SECONDS):
         async with Client(target) as client:
@@ -89,7 +90,11 @@ async def test_a_dataset_that_is_not_there(served: Any, tmp_path: Path) -> None:
                 assert result.content[0].text.startswith("there is no none.csv: generate it")
 
 
-@pytest.mark.parametrize("transport", ["stdio", "http"])
+@pytest.mark.parametrize(
+    ("transport", "anyio_backend"),
+    [("http", "asyncio"), ("http", "trio"), ("stdio", "trio")],
+    indirect=["anyio_backend"],
+)
 def test_the_client_measures_and_rebuilds(ran: Callable[..., Any], transport: str) -> None:
     said = ran("dataset_client.py", "--megabytes", "3", "--transport", transport).stdout
     rows = re.findall(r"^(\w+) +(3\.\d) MB +([\d.]+) s +([\d.]+) s +([\d.]+) MB$", said, re.MULTILINE)
