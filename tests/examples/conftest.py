@@ -1,5 +1,6 @@
 """How the examples are run: as the programs that their headers say they are, over the transports they name."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -63,3 +64,47 @@ def ran(anyio_backend: str) -> Ran:
         return done
 
     return run
+
+
+Hosted = Callable[..., AbstractContextManager[str]]
+
+
+@pytest.fixture
+def hosted(anyio_backend: str) -> Hosted:
+    """`hosted("embed_fastapi.py", VARIABLE="…")`: the origin at which hypercorn serves the example's `app`."""
+
+    @contextmanager
+    def host(name: str, **variables: str) -> Iterator[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "hypercorn",
+            "-k",
+            anyio_backend,
+            "-b",
+            "127.0.0.1:0",
+            "--graceful-timeout",
+            "1",
+        ]
+        with subprocess.Popen(
+            [*command, f"{EXAMPLES / name}:app"],
+            env=environment(**variables),
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            try:
+                assert process.stderr is not None
+                said = ""
+                while (found := re.search(r"Running on (http://127\.0\.0\.1:\d+)", said)) is None:
+                    line = process.stderr.readline()
+                    assert line, f"it ended before it listened: {said}"
+                    said += line
+                yield found[1]
+                process.terminate()
+                _, said = process.communicate(timeout=LIMIT_SECONDS)
+                assert (process.returncode, "Traceback" in said) == (0, False), said
+            finally:
+                process.kill()
+
+    return host
