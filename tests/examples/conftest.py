@@ -16,7 +16,7 @@ from mcpcore.transport import client_transport
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.fixture(params=["asyncio", "trio"])
+@pytest.fixture(params=["asyncio", "trio"], scope="module")
 def anyio_backend(request: pytest.FixtureRequest) -> str:
     """Of the test and of the programs that it starts; with ordinary clocks, because these are processes."""
     backend: str = request.param
@@ -26,7 +26,7 @@ def anyio_backend(request: pytest.FixtureRequest) -> str:
 Served = Callable[..., AbstractContextManager[Any]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def served(anyio_backend: str) -> Served:
     """`served("weather.py", "stdio" or "http", VARIABLE="…")`: what a client is pointed at while the example runs."""
 
@@ -46,7 +46,7 @@ def served(anyio_backend: str) -> Served:
 Ran = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ran(anyio_backend: str) -> Ran:
     """`ran("weather_client.py", "word", …)`: what a program of the examples said, and how it ended."""
 
@@ -69,7 +69,7 @@ def ran(anyio_backend: str) -> Ran:
 Hosted = Callable[..., AbstractContextManager[str]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def hosted(anyio_backend: str) -> Hosted:
     """`hosted("embed_fastapi.py", VARIABLE="…")`: the origin at which hypercorn serves the example's `app`."""
 
