@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# The tests that need other people's programs: the official TypeScript client, an official Python client of SDK 1.x, and
-# nginx. What is missing is installed: into the directory $1, and nginx by apt, which takes root.
+# The tests that need other people's programs: the official TypeScript client, an official Python client of SDK 1.x,
+# nginx, and Chromium. What is missing is installed: into the directory $1, and the last two by apt, which takes root.
 # `python` and `pytest` have to find mcpcore, `npm` has to be there, and the current directory is the checkout.
 set -euo pipefail
 
 peers=$1
 mkdir -p "$peers/npm"
 
-if ! PATH="$PATH:/usr/sbin" command -v nginx >/dev/null; then
+missing=()
+PATH="$PATH:/usr/sbin" command -v nginx >/dev/null || missing+=(nginx-light)
+command -v chromium >/dev/null && command -v chromedriver >/dev/null || missing+=(chromium chromium-driver)
+if ((${#missing[@]})); then
   export DEBIAN_FRONTEND=noninteractive
   apt-get update -qq
-  apt-get install -y -qq --no-install-recommends nginx-light >/dev/null
+  apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
 cp tests/interop/typescript/package.json "$peers/npm/"
@@ -19,4 +22,4 @@ npm install --prefix "$peers/npm" --ignore-scripts --no-audit --no-fund --silent
 python -m venv "$peers/sdk1"
 "$peers/sdk1/bin/pip" install --quiet 'mcp==1.30.0'
 
-MCPCORE_NPM=$peers/npm MCPCORE_SDK1=$peers/sdk1/bin/python pytest tests/interop -m 'npm or nginx or sdk1'
+MCPCORE_NPM=$peers/npm MCPCORE_SDK1=$peers/sdk1/bin/python pytest tests/interop tests/examples -m 'npm or nginx or sdk1 or chromium'

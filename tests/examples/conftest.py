@@ -15,6 +15,9 @@ from mcpcore.transport import client_transport
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
+PROGRAM_SECONDS = 120
+"""For a program of the examples to end: one of them starts five servers, one after the other."""
+
 
 @pytest.fixture(params=["asyncio", "trio"], scope="module")
 def anyio_backend(request: pytest.FixtureRequest) -> str:
@@ -57,7 +60,7 @@ def ran(anyio_backend: str) -> Ran:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=LIMIT_SECONDS,
+            timeout=PROGRAM_SECONDS,
             check=False,
         )
         assert done.returncode == code, done.stderr
