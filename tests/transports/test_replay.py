@@ -8,7 +8,7 @@ import anyio
 import pytest
 from transports.raw_http import City, Event, Offer, Site, Talk, call, message, offer, serving, until
 
-from mcpcore import Context
+from mcpcore import Client, Context
 from mcpcore_transports.http.replay import MemoryReplayStore, StoredEvent
 
 pytestmark = pytest.mark.anyio
@@ -193,6 +193,23 @@ async def test_a_tool_whose_progress_is_its_answer_waits_for_its_reader() -> Non
         assert cut.connections > 20
         [session] = site.endpoint.sessions._sessions.values()
         assert session.statistics()["dropped"] == 0
+
+
+async def test_only_a_client_that_can_come_back_is_waited_for() -> None:
+    made = offer()
+
+    @made.server.tool
+    async def fill(ctx: Context) -> bool:
+        return ctx.wait_for_reader()
+
+    async with serving(made) as site, site.talk() as talk:
+        session = await (await talk.post(call("fill"))).json()
+        stateless = await (await site.modern(talk.wire, call("fill"))).json()
+        async with Client(made.server) as client:
+            in_memory = await client.call_tool("fill")
+    assert session["result"]["structuredContent"] == {"result": True}
+    assert stateless["result"]["structuredContent"] == {"result": False}
+    assert in_memory.structured_content == {"result": False}
 
 
 async def test_a_reader_that_stays_away_is_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
