@@ -21,24 +21,29 @@ class Brewery:
 
     def __init__(self) -> None:
         self.kettles = 0
+        self.changed = trio.Condition()
 
     async def brew(self) -> None:
         while True:
             await trio.sleep(0.1)
-            self.kettles += 1
+            async with self.changed:
+                self.kettles += 1
+                self.changed.notify_all()
 
 
 brewery = Brewery()
 
 
 @server.tool
-async def wait_for(kettles: int, ctx: Context) -> str:
-    """Wait until so many kettles are full. Trio's own functions work in here."""
-    with trio.move_on_after(60):
-        while brewery.kettles < kettles:
-            await trio.sleep(0.05)
-            await ctx.progress(brewery.kettles, total=kettles)
-    return f"{brewery.kettles} kettles"
+async def watch(kettles: int, ctx: Context) -> str:
+    """Watch so many kettles being filled. Trio's own primitives work in here."""
+    first = brewery.kettles
+    for number in range(1, kettles + 1):
+        async with brewery.changed:
+            while brewery.kettles < first + number:
+                await brewery.changed.wait()
+        await ctx.progress(number, total=kettles)
+    return f"{kettles} kettles more"
 
 
 async def visit(url: str) -> None:
@@ -46,7 +51,7 @@ async def visit(url: str) -> None:
         print(f"the client hears: {progress:g} of {total:g}")
 
     async with Client(url) as client:
-        result = await client.call_tool("wait_for", {"kettles": 3}, on_progress=show)
+        result = await client.call_tool("watch", {"kettles": 3}, on_progress=show)
         print("the client is told:", result.structured_content)
 
 
