@@ -30,6 +30,8 @@ __all__ = (
     "CODE_RESOURCE_NOT_FOUND",
     "CODE_SERVER_BUSY",
     "CODE_UNSUPPORTED_REVISION",
+    "CODE_UPSTREAM_LOST",
+    "CODE_UPSTREAM_SILENT",
     "CODE_URL_ELICITATION_REQUIRED",
     "CODE_USER_REJECTED",
     "ConnectFailed",
@@ -63,8 +65,10 @@ CODE_HEADER_MISMATCH = -32020
 CODE_MISSING_CAPABILITY = -32021
 CODE_UNSUPPORTED_REVISION = -32022
 
-# Ours. MCP 2026-07-28 asks for application codes outside -32768 … -32000; 503 is what HTTP would say.
+# Ours. MCP 2026-07-28 asks for application codes outside -32768 … -32000; what HTTP would say is in the last digits.
 CODE_SERVER_BUSY = -31503
+CODE_UPSTREAM_LOST = -31502
+CODE_UPSTREAM_SILENT = -31504
 
 
 class LocalProtocolError(Exception):

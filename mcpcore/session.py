@@ -302,17 +302,17 @@ class Session:
             self._inboxes.discard(inbox)
             inbox.close()
 
-    async def open(self, method: str, params: Any, *, id: RequestId) -> Inbox:
-        """Ask something that stays open by design, and return the inbox that its answers arrive in.
+    async def open(self, method: str, params: Any, *, id: RequestId, origin: Origin | None = None) -> Inbox:
+        """Ask something whose answers the caller reads, e.g. what stays open by design, and return their inbox.
 
-        Closing the inbox ends it at the peer; whoever called this has to. Raises as `request` does.
+        Closing the inbox ends it at the peer; whoever called this has to. `origin` and what is raised: see `request`.
         """
         if self._failure is not None:
             raise self._failure
         inbox = Inbox()
         self._inboxes.add(inbox)
         try:
-            await self.channel.send(Envelope(Request(id, method, params), inbox))
+            await self.channel.send(Envelope(Request(id, method, params), inbox, origin))
         except BaseException:
             self.close_inbox(inbox)
             raise

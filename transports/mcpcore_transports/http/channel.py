@@ -490,7 +490,7 @@ class HttpChannel(Channel):
         if META_PROTOCOL_VERSION not in meta:
             return ()
         named = NAMED_METHODS.get(request.method)
-        name = None if named is None else getattr(request.params, named)
+        name = None if named is None else getattr(_outline(request), named)
         mirrored = {} if post.envelope.origin is None else post.envelope.origin.headers
         return (*mirrored.items(), *request_headers(request.method, name, meta[META_PROTOCOL_VERSION]).items())
 
@@ -520,8 +520,29 @@ class _Renewal:
             self.over.set()
 
 
+class _Outline(msgspec.Struct):
+    """What headers repeat of parameters that are passed on as raw JSON."""
+
+    meta: dict[str, Any] | None = msgspec.field(default=None, name="_meta")
+    name: str | None = None
+    uri: str | None = None
+
+
+_decode_outline = msgspec.json.Decoder(_Outline).decode
+
+
+def _outline(request: Request) -> Any:
+    params = request.params
+    if not isinstance(params, msgspec.Raw) or not params:
+        return params
+    try:
+        return _decode_outline(params)
+    except (ValueError, RecursionError):
+        return _Outline()  # the server says what is wrong with them
+
+
 def _meta(request: Request) -> Mapping[str, Any]:
-    meta = getattr(request.params, "meta", None)
+    meta = getattr(_outline(request), "meta", None)
     return meta if meta is not None else {}
 
 
