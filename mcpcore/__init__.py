@@ -11,6 +11,7 @@ The modules, from the bottom up; each imports only from those above it in this l
     context catalogue        what a handler may do; what a server offers
     dispatch server          a catalogue that answers
     answering client         a session that asks
+    bridge                   a server that asks another one
     testing cli              the published test kit; the command line
 
 Names are imported when they are used: a server never loads the client, and neither loads a backend it does not run on.
@@ -20,6 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mcpcore.bridge.bridge import Bridge as Bridge
     from mcpcore.client import Client as Client
     from mcpcore.client import open_client as open_client
     from mcpcore.context import Context as Context
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from mcpcore.session import Limits as Limits
 
 _HOME = {
+    "Bridge": "bridge.bridge",
     "Client": "client",
     "ConnectFailed": "errors",
     "ConnectionLost": "errors",
@@ -67,6 +70,7 @@ _HOME = {
 }
 
 __all__ = (
+    "Bridge",
     "Client",
     "ConnectFailed",
     "ConnectionLost",

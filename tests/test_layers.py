@@ -27,18 +27,25 @@ CORE_LADDER = (
     "types.sampling",
     "types",
     "jsonrpc members methods",
+    "splicing",
     "channel exchange",
     "multiplex session transport",
     "cache downgrade eras schema sealing serving templates threads validation",
     "adaptation changes eras.negotiation eras.rounds forms",
     "eras.handshake eras.stateless",
-    "answering asking targets",
+    "answering asking crossing targets",
     "connection context",
     "catalogue.handler listening middleware watching",
     "catalogue.completion catalogue.prompt catalogue.resource catalogue.tool client dispatch",
     "catalogue.catalogue",
     "catalogue",
     "server",
+    "bridge bridge.flight bridge.tap",
+    "bridge.upstream",
+    "bridge.piping",
+    "bridge.downward bridge.upward",
+    "bridge.front",
+    "bridge.bridge",
     "testing.contract testing.faults testing.pipes testing.virtual_time testing.wire_log",
     "testing.peers",
     "testing.check_asking testing.check_closing testing.check_pressure",
@@ -48,8 +55,8 @@ CORE_LADDER = (
     "cli.arguments cli.flags cli.progress cli.release",
     "cli.question cli.source",
     "cli.ending cli.target",
-    "cli.run cli.visit",
-    "cli.call cli.list",
+    "cli.served cli.visit",
+    "cli.bridge cli.call cli.list cli.run",
     "cli.main",
     "__main__",
     "mcpcore",
@@ -106,6 +113,7 @@ PURE = (
     "mcpcore.adaptation",
     "mcpcore.cache",
     "mcpcore.changes",
+    "mcpcore.crossing",
     "mcpcore.downgrade",
     "mcpcore.eras",
     "mcpcore.errors",
@@ -118,6 +126,7 @@ PURE = (
     "mcpcore.revisions",
     "mcpcore.schema",
     "mcpcore.sealing",
+    "mcpcore.splicing",
     "mcpcore.templates",
     "mcpcore.types",
     "mcpcore.validation",
@@ -131,6 +140,7 @@ SERVER_SIDE = (
     "mcpcore.asking",
     "mcpcore.catalogue",
     "mcpcore.context",
+    "mcpcore.crossing",
     "mcpcore.dispatch",
     "mcpcore.eras.handshake",
     "mcpcore.eras.rounds",
@@ -195,8 +205,8 @@ CLIENT_SIDE = (
     "mcpcore_transports.web.wire",
 )
 
-BOTH_SIDES = ("mcpcore.cli", "mcpcore.testing", "mcpcore.__main__")
-"""Programs and tests, which may well use both."""
+BOTH_SIDES = ("mcpcore.bridge", "mcpcore.cli", "mcpcore.testing", "mcpcore.__main__")
+"""What is a server and a client at once, programs and tests."""
 
 PACKAGES = {
     "mcpcore": Path(mcpcore.__file__).parent,

@@ -37,13 +37,16 @@ from mcpcore.transport import Transport
 from mcpcore.types import META_PROTOCOL_VERSION, EmptyResult
 from mcpcore.types.base import RequestId
 
-__all__ = ("MAX_NOTICES", "SAY_SECONDS", "Front", "Host")
+__all__ = ("MAX_NOTICES", "SAY_SECONDS", "SETTLE_SECONDS", "Front", "Host")
 
 MAX_NOTICES = 100
 """Notifications of one client that wait to be passed on; the next ones are dropped and counted."""
 
 SAY_SECONDS = 30.0
 """How long a client may be too slow for something that belongs to none of its requests before that is dropped."""
+
+SETTLE_SECONDS = 1.0
+"""How long the answers of a session whose server is gone may take to be sent."""
 
 _ENVELOPE = META_PROTOCOL_VERSION.encode()
 _TOKEN = b'"progressToken"'
@@ -352,10 +355,6 @@ class Front(Role):
             raise RequestError(CODE_INTERNAL_ERROR, f"the client did not answer: {error}") from None
         finally:
             self._asked.discard(id)
-
-
-SETTLE_SECONDS = 1.0
-"""How long the answers of a session whose server is gone may take to be sent."""
 
 
 def _is_named(outline: Outline) -> bool:

@@ -24,7 +24,7 @@ TARGET is one of
 """
 
 _RUN = """\
-Every flag of run has an environment variable, e.g. MCPCORE_TRANSPORT or MCPCORE_ALLOW_HOST=a.example,b.example. The
+Every flag has an environment variable, e.g. MCPCORE_TRANSPORT or MCPCORE_ALLOW_HOST=a.example,b.example. The
 flag counts before the variable. An address that others can reach needs --allow-host or --public-url.
 
 With --workers a connection goes to any of the processes. Sessions (up to 2025-11-25, and sse) live in one of them: use
@@ -64,6 +64,8 @@ def _run(arguments: "Namespace") -> int:
     command: Any
     if arguments.command == "run":
         from mcpcore.cli.run import run as command
+    elif arguments.command == "bridge":
+        from mcpcore.cli.bridge import bridge as command
     elif arguments.command == "list":
         from mcpcore.cli.list import list_offers as command
     else:
@@ -114,19 +116,31 @@ def _parser() -> "ArgumentParser":
 
     run = command("run", "SOURCE [options]", "serve the Server of a Python file or module", _RUN + "\n" + _EXITS)
     run.add_argument("source", metavar="SOURCE", help="FILE.py[:name] or pkg.mod[:name]; the name when it has several")
-    run.add_argument(
-        "--transport", metavar="NAME", help="stdio (the default), http, sse, or several: http,sse share a port"
+    bridge = command(
+        "bridge",
+        "TARGET [options]",
+        "serve any server over another transport",
+        _TARGET + "\n" + _RUN + "\n" + _EXITS,
     )
-    run.add_argument("--backend", metavar="NAME", help="trio or asyncio; else what the Server says, else asyncio")
-    run.add_argument("--grace", metavar="SECONDS", help="what accepted work gets at the end (5)")
-    run.add_argument("--era", metavar="NAME", help="all, modern or legacy; else what the Server says")
-    web = run.add_argument_group("http and sse")
-    for flag in SERVING_FLAGS:
-        if flag.metavar is None:
-            web.add_argument(f"--{flag.name}", action="store_true", help=flag.about)
-        else:
-            action = "append" if flag.many else "store"
-            web.add_argument(f"--{flag.name}", metavar=flag.metavar, action=action, help=flag.about)
+    bridge.add_argument("target", metavar="TARGET", help="where the server is; see below")
+    for server in (run, bridge):
+        server.add_argument(
+            "--transport", metavar="NAME", help="stdio (the default), http, sse, or several: http,sse share a port"
+        )
+        server.add_argument(
+            "--backend", metavar="NAME", help="trio or asyncio; else what the Server says, else asyncio"
+        )
+        server.add_argument("--grace", metavar="SECONDS", help="what accepted work gets at the end (5)")
+        server.add_argument(
+            "--era", metavar="NAME", help="of its clients: all, modern or legacy; else what a Server says"
+        )
+        web = server.add_argument_group("http and sse")
+        for flag in SERVING_FLAGS:
+            if flag.metavar is None:
+                web.add_argument(f"--{flag.name}", action="store_true", help=flag.about)
+            else:
+                action = "append" if flag.many else "store"
+                web.add_argument(f"--{flag.name}", metavar=flag.metavar, action=action, help=flag.about)
 
     lists = command("list", "TARGET [options]", "show what a server offers", _TARGET + "\n" + _EXITS)
     call = command(
@@ -147,10 +161,11 @@ def _parser() -> "ArgumentParser":
         client.add_argument("--timeout", metavar="SECONDS", help="how long any request may take (120)")
         client.add_argument("--era", metavar="NAME", help="auto (the default), modern, legacy, or a revision")
         client.add_argument("--backend", metavar="NAME", help="trio or asyncio, or MCPCORE_BACKEND")
+    for client in (lists, call, bridge):
         client.add_argument("--header", metavar="NAME:VALUE", action="append", help="sent to a URL; again for more")
         client.add_argument("--token", metavar="TOKEN", help="a bearer token for a URL, or MCPCORE_TOKEN")
         client.add_argument("--config", metavar="FILE", help="a JSON file with mcpServers; TARGET is a name in it")
-    for each in (run, lists, call):
+    for each in (run, lists, call, bridge):
         each.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

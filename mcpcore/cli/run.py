@@ -1,111 +1,18 @@
 """`mcpcore run`: serve the server of a file or module as the whole program."""
 
-import sys
-import traceback
 from argparse import Namespace
-from collections.abc import Callable
 from functools import partial
-from typing import Any
 
-from mcpcore.cli.access import write_access
-from mcpcore.cli.ending import exit_code
-from mcpcore.cli.flags import serving_options
-from mcpcore.cli.render import one_line
-from mcpcore.cli.source import Source, load_server, source_of
-from mcpcore.cli.usage import EXIT_FAILED, WrongUsage, one_of, seconds, setting
-from mcpcore.eras import ALL_ERAS
-from mcpcore.errors import ConnectionLost, LocalProtocolError
-from mcpcore.revisions import Era
-from mcpcore.serving import BACKENDS, run_server, run_workers
-from mcpcore.transport import server_transport
+from mcpcore.cli.served import serve_told
+from mcpcore.cli.source import load_server, source_of
+from mcpcore.cli.usage import WrongUsage
 
 __all__ = ("run",)
 
 
 def run(arguments: Namespace) -> int:
-    """Serve until the client is done (0) or the process is told to stop: 0 after SIGTERM, KeyboardInterrupt after
-    SIGINT. A host that is gone while there is something to tell it, and an address that cannot be had, are one line on
-    stderr and 1. Raises `WrongUsage` before anything is served, and what the server's own code raises."""
-    transports = _transports(setting(arguments.transport, "--transport", str, variable="MCPCORE_TRANSPORT") or "stdio")
-    backend = setting(arguments.backend, "--backend", one_of(*BACKENDS), variable="MCPCORE_BACKEND")
-    grace = setting(arguments.grace, "--grace", seconds, variable="MCPCORE_GRACE")
-    eras = setting(arguments.era, "--era", one_of("all", *(era.value for era in Era)), variable="MCPCORE_ERA")
-    options = serving_options(arguments, transports)
+    """Serve it; see `serve_told`. Raises `WrongUsage`, and what the server's own code raises."""
     source = source_of(arguments.source)
     if source is None:
         raise WrongUsage(f"{arguments.source!r} is neither FILE.py[:name] nor pkg.mod[:name]")
-    if options.pop("access_log", False):
-        options["access_log"] = write_access
-    if grace is not None:
-        options["grace"] = grace
-    workers = options.pop("workers", 1)
-    one = partial(_run_one, arguments, source, None if eras is None else _eras(eras), ",".join(transports))
-    if workers == 1:
-        return one(backend=backend, **options)
-
-    def work(sockets: Any, listening: Callable[[Any], None]) -> int:
-        """What one process does. It imports the server by itself: the one that started it never does."""
-        more = {"sockets": sockets, "listening": listening, "backend": backend}
-        return exit_code("run", partial(one, **more, **options))
-
-    return _told(arguments, partial(run_workers, workers, work, ",".join(transports), **options))
-
-
-def _run_one(
-    arguments: Namespace,
-    source: Source,
-    eras: frozenset[Era] | None,
-    transport: str,
-    *,
-    listening: Callable[[Any], None] | None = None,
-    **options: Any,
-) -> int:
-    """Load the server and serve it in this process."""
-    server = load_server(source)
-    if eras is not None:
-        server.eras = eras
-    started = False
-
-    def heard(urls: Any) -> None:
-        nonlocal started
-        started = True
-        if listening is not None:
-            listening(urls)
-
-    def work() -> int:
-        try:
-            run_server(server, transport, listening=heard, **options)
-        except LocalProtocolError as error:
-            if started:
-                raise
-            if arguments.debug:
-                traceback.print_exception(error)
-            raise WrongUsage(one_line(error)) from None
-        return 0
-
-    return _told(arguments, work)
-
-
-def _told(arguments: Namespace, work: Callable[[], int]) -> int:
-    try:
-        return work()
-    except ConnectionLost as lost:
-        if arguments.debug:
-            traceback.print_exception(lost)
-        print(f"mcpcore: {one_line(lost)}", file=sys.stderr)
-        return EXIT_FAILED
-
-
-def _transports(text: str) -> list[str]:
-    names = list(dict.fromkeys(name.strip() for name in text.split(",")))
-    for name in names:
-        if name not in ("http", "sse"):  # which are one transport
-            try:
-                server_transport(name)
-            except LocalProtocolError as error:
-                raise WrongUsage(f"--transport: {error}") from None
-    return names
-
-
-def _eras(name: str) -> frozenset[Era]:
-    return frozenset(ALL_ERAS if name == "all" else (Era(name),))
+    return serve_told(arguments, "run", partial(load_server, source))

@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -28,7 +28,7 @@ class Target(NamedTuple):
     client_target: Any
     """What `Client` takes."""
 
-    backend: str | None = None
+    backend: Literal["asyncio", "trio"] | None = None
     """What a server of this process says it needs."""
 
     options: Mapping[str, Any] = {}

@@ -70,7 +70,8 @@ def test_without_a_command(capsys: pytest.CaptureFixture[str]) -> None:
         ["list", "server.py", "x=1"],
         ["call", "server.py", "tool", "a=1", "--no-such-flag"],
         ["call", "server.py"],
-        ["bridge", "server.py"],
+        ["bridge"],
+        ["bridge", "server.py", "x=1"],
     ],
 )
 def test_what_is_not_offered_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
