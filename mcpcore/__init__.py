@@ -11,7 +11,7 @@ The modules, from the bottom up; each imports only from those above it in this l
     context catalogue        what a handler may do; what a server offers
     dispatch server          a catalogue that answers
     answering client         a session that asks
-    bridge                   a server that asks another one
+    bridge group             a server that asks another one; several servers used as one
     testing cli              the published test kit; the command line
 
 Names are imported when they are used: a server never loads the client, and neither loads a backend it does not run on.
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mcpcore.errors import ResourceNotFound as ResourceNotFound
     from mcpcore.errors import SchemaError as SchemaError
     from mcpcore.errors import ToolError as ToolError
+    from mcpcore.group.client_group import ClientGroup as ClientGroup
     from mcpcore.revisions import Era as Era
     from mcpcore.revisions import Revision as Revision
     from mcpcore.server import Server as Server
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Bridge": "bridge.bridge",
     "Client": "client",
+    "ClientGroup": "group.client_group",
     "ConnectFailed": "errors",
     "ConnectionLost": "errors",
     "Context": "context",
@@ -72,6 +74,7 @@ _HOME = {
 __all__ = (
     "Bridge",
     "Client",
+    "ClientGroup",
     "ConnectFailed",
     "ConnectionLost",
     "Context",

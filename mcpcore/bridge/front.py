@@ -294,7 +294,8 @@ class Front(Role):
             opening.failure = error
             if self._ways.get(key) is opening:
                 del self._ways[key]
-            logger.warning("there is no connection to the server behind: %s", error)
+            if not isinstance(error, NotModern):
+                logger.warning("there is no connection to the server behind: %s", error)
         finally:
             opening.over.set()
 

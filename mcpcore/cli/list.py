@@ -3,14 +3,21 @@
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
+import anyio
+
 from mcpcore.cli.progress import Reports
-from mcpcore.cli.render import pretty_json, prompt_lines, resource_lines, template_lines, tool_lines, visible
-from mcpcore.cli.target import target_of
-from mcpcore.cli.usage import one_of, seconds, setting
+from mcpcore.cli.render import one_line, pretty_json, prompt_lines, resource_lines, template_lines, tool_lines, visible
+from mcpcore.cli.target import Target, target_of
+from mcpcore.cli.usage import EXIT_FAILED, WrongUsage, one_of, seconds, setting
 from mcpcore.cli.visit import era_choice, visit
 from mcpcore.client import CALL_SECONDS, Client
+from mcpcore.configuration import raw_entries
+from mcpcore.errors import ConnectionLost, DeadlineExceeded, LocalProtocolError, PeerError, RemoteProtocolError
+from mcpcore.group.client_group import ClientGroup
+from mcpcore.groups import sole_error
 from mcpcore.serving import BACKENDS
 from mcpcore.types import Prompt, Resource, ResourceTemplate, Tool
 
@@ -18,7 +25,8 @@ __all__ = ("list_offers",)
 
 
 def list_offers(arguments: Namespace) -> int:
-    """Print what the server offers, as text or as one JSON object. Raises `WrongUsage`."""
+    """Print what the server offers, or without a TARGET each server of the configuration, as text or as one JSON
+    object. Raises `WrongUsage`."""
     timeout = setting(arguments.timeout, "--timeout", seconds)
     era = setting(arguments.era, "--era", era_choice)
     backend = setting(arguments.backend, "--backend", one_of(*BACKENDS), variable="MCPCORE_BACKEND")
@@ -26,18 +34,64 @@ def list_offers(arguments: Namespace) -> int:
 
     async def work(client: Client) -> int:
         offers = await _Offers.of(client)
-        print(offers.json() if arguments.json else offers.text(), file=out)
+        print(pretty_json(offers.members()) if arguments.json else offers.text(), file=out)
         return 0
 
-    return visit(
-        target_of(arguments.target, arguments.config, headers=arguments.header, token=arguments.token),
-        work,
-        Reports(),
+    async def work_on_all(group: ClientGroup) -> int:
+        found, errors = await _offers_of_all(group)
+        if arguments.json:
+            members = {name: offers.members() for name, offers in found.items()}
+            members |= {name: {"error": one_line(error)} for name, error in errors.items()}
+            print(pretty_json({"servers": members}), file=out)
+        else:
+            print("\n\n".join([f"== {visible(name)}\n{offers.text()}" for name, offers in found.items()]), file=out)
+            for name, error in errors.items():
+                print(f"mcpcore: {visible(name)}: {one_line(error)}", file=sys.stderr)
+        return EXIT_FAILED if errors else 0
+
+    show = partial(
+        visit,
+        reports=Reports(),
         backend=backend,
         debug=arguments.debug,
         era=era or "auto",
         timeout=CALL_SECONDS if timeout is None else timeout,
     )
+    if arguments.target is not None:
+        target = target_of(arguments.target, arguments.config, headers=arguments.header, token=arguments.token)
+        return show(target, work)
+    if arguments.config is None:
+        raise WrongUsage("say which server: a TARGET, or --config FILE for all that it has")
+    if arguments.header or arguments.token:
+        raise WrongUsage("--header and --token are for one server: give its name")
+    return show(Target(_servers_in(arguments.config)), work_on_all, make=ClientGroup)
+
+
+def _servers_in(path: str) -> dict[str, Any]:
+    try:
+        return raw_entries(path)
+    except OSError as error:
+        raise WrongUsage(f"--config {path}: {error.strerror}") from None
+    except LocalProtocolError as error:
+        raise WrongUsage(f"--config {error}") from None
+
+
+async def _offers_of_all(group: ClientGroup) -> tuple[dict[str, "_Offers"], dict[str, Exception]]:
+    """What each server offers, in the configuration's order, and what is wrong with the others."""
+    found: dict[str, _Offers] = {}
+    errors, clients = group.errors, group.clients
+
+    async def ask(name: str, client: Client) -> None:
+        try:
+            found[name] = await _Offers.of(client)
+        except (ConnectionLost, DeadlineExceeded, PeerError, RemoteProtocolError) as error:
+            errors[name] = error
+
+    with sole_error():
+        async with anyio.create_task_group() as tasks:
+            for name, client in clients.items():
+                tasks.start_soon(ask, name, client)
+    return {name: found[name] for name in clients if name in found}, errors
 
 
 class _Offers:
@@ -66,8 +120,8 @@ class _Offers:
             self.prompts = await client.list_prompts()
         return self
 
-    def json(self) -> str:
-        """One object whose members have the names and shapes of the wire."""
+    def members(self) -> dict[str, Any]:
+        """Members that have the names and shapes of the wire."""
         members: dict[str, Any] = {
             "serverInfo": self.server,
             "protocolVersion": self.revision,
@@ -78,7 +132,7 @@ class _Offers:
             "resourceTemplates": self.templates,
             "prompts": self.prompts,
         }
-        return pretty_json({name: value for name, value in members.items() if value is not None})
+        return {name: value for name, value in members.items() if value is not None}
 
     def text(self) -> str:
         name = f"{self.server.name} {self.server.version}" if self.server is not None else "a server without a name"

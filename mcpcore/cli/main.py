@@ -142,12 +142,12 @@ def _parser() -> "ArgumentParser":
                 action = "append" if flag.many else "store"
                 web.add_argument(f"--{flag.name}", metavar=flag.metavar, action=action, help=flag.about)
 
-    lists = command("list", "TARGET [options]", "show what a server offers", _TARGET + "\n" + _EXITS)
+    lists = command("list", "[TARGET] [options]", "show what a server offers", _TARGET + "\n" + _EXITS)
     call = command(
         "call", "TARGET TOOL [key=value …] [options]", "call a tool and show its progress", _TARGET + "\n" + _EXITS
     )
-    for client in (lists, call):
-        client.add_argument("target", metavar="TARGET", help="where the server is; see below")
+    lists.add_argument("target", metavar="TARGET", nargs="?", help="where the server is; without it, all of --config")
+    call.add_argument("target", metavar="TARGET", help="where the server is; see below")
     call.add_argument("tool", metavar="TOOL", help="the tool's name")
     call.add_argument(
         "first_word",

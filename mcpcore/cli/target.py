@@ -6,19 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import msgspec
-
 from mcpcore.cli.source import load_server, source_of
 from mcpcore.cli.usage import WrongUsage, setting
+from mcpcore.configuration import entry_of, raw_entries
+from mcpcore.errors import LocalProtocolError
 from mcpcore.transport import client_transport
 
 __all__ = ("Target", "target_of")
 
 _STDIO = "stdio:"
 _URLS = ("http://", "https://")
-
-_URL_TYPES = frozenset(("http", "sse", "streamable-http", "streamablehttp"))
-"""How configurations call what is behind a URL. Which generation it is, is found out."""
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750, 2.1
@@ -33,22 +30,6 @@ class Target(NamedTuple):
 
     options: Mapping[str, Any] = {}
     """Further options of `Client`."""
-
-
-class _Entry(msgspec.Struct):
-    """One entry of mcpServers: a command, or a URL."""
-
-    command: str | None = None
-    args: list[str] = []
-    env: dict[str, str] = {}
-    cwd: str | None = None
-    url: str | None = None
-    headers: dict[str, str] = {}
-    type: str | None = None
-
-
-class _Config(msgspec.Struct, rename="camel"):
-    mcp_servers: dict[str, msgspec.Raw]
 
 
 def target_of(
@@ -108,27 +89,16 @@ def _at_url(url: str, fixed: Mapping[str, str], headers: Sequence[str] | None, t
 
 def _configured(name: str, path: Path, headers: Sequence[str] | None, token: str | None) -> Target:
     try:
-        servers = msgspec.json.decode(path.read_bytes(), type=_Config).mcp_servers
+        servers = raw_entries(path)
+        if name not in servers:
+            raise WrongUsage(f"--config {path} has no server {name!r}; it has {', '.join(servers) or 'none'}")
+        entry = entry_of(name, servers[name])
     except OSError as error:
         raise WrongUsage(f"--config {path}: {error.strerror}") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise WrongUsage(f"--config {path}: {error}") from None
-    if name not in servers:
-        raise WrongUsage(f"--config {path} has no server {name!r}; it has {', '.join(servers) or 'none'}")
-    try:
-        entry = msgspec.json.decode(servers[name], type=_Entry)
-    except msgspec.ValidationError as error:
-        raise WrongUsage(f"--config {path}, server {name!r}: {error}") from None
-    where = f"--config {path}, server {name!r}"
-    kind = entry.type or ("http" if entry.command is None and entry.url is not None else "stdio")
-    if kind.lower() in _URL_TYPES:
-        if entry.url is None or not entry.url.startswith(_URLS):
-            raise WrongUsage(f'{where}: it needs a "url" that begins with http:// or https://')
+    except LocalProtocolError as error:
+        raise WrongUsage(f"--config {path}, {error}" if name in str(error) else f"--config {error}") from None
+    if entry.url is not None:
         return _at_url(entry.url, entry.headers, headers, token)
-    if kind != "stdio":
-        raise WrongUsage(f"{where}: its type {kind!r} is none of stdio, http, sse")
-    if entry.command is None:
-        raise WrongUsage(f'{where}: it needs a "command" or a "url"')
     if headers or token:
         raise WrongUsage(f"{'--header' if headers else '--token'} is for a server behind a URL; {name!r} is a command")
     return Target(client_transport("stdio")([entry.command, *entry.args], env=entry.env, cwd=entry.cwd))

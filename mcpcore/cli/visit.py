@@ -32,14 +32,16 @@ era_choice: Callable[[str], str] = one_of("auto", "modern", "legacy", *REVISIONS
 
 def visit(
     target: Target,
-    work: Callable[[Client], Awaitable[int]],
+    work: Callable[[Any], Awaitable[int]],
     reports: Reports,
     *,
     backend: str | None = None,
     debug: bool = False,
+    make: Callable[..., Any] = Client,
     **options: Any,
 ) -> int:
-    """Run `work` with a client connected to the target and return its exit code. `options` are those of `Client`.
+    """Run `work` with a client connected to the target and return its exit code. `options` are those of `Client`, and
+    `make` is it, or what is used like it.
 
     Without a `backend`, what the server says it needs counts, then asyncio. SIGINT and SIGTERM cancel the work,
     which tells the server, and give 130; the second one does not wait for the server. What goes wrong with the
@@ -49,7 +51,7 @@ def visit(
     try:
         with print_to_stderr(), sole_error():
             options = {**options, **target.options, "on_log": reports.log}
-            return anyio.run(partial(_visit, target.client_target, work, options), backend=backend)
+            return anyio.run(partial(_visit, partial(make, target.client_target), work, options), backend=backend)
     except _TOLD as error:
         reports.finish()
         if debug:
@@ -60,7 +62,7 @@ def visit(
         reports.finish()
 
 
-async def _visit(client_target: Any, work: Callable[[Client], Awaitable[int]], options: dict[str, Any]) -> int:
+async def _visit(make: Callable[..., Any], work: Callable[[Any], Awaitable[int]], options: dict[str, Any]) -> int:
     code = EXIT_INTERRUPTED
     async with anyio.create_task_group() as tasks:
         # What a signal cancels: all of it while connecting, and only the work while there is somebody to tell.
@@ -75,7 +77,7 @@ async def _visit(client_target: Any, work: Callable[[Client], Awaitable[int]], o
 
         if sys.platform != "win32":  # where Ctrl+C arrives as KeyboardInterrupt by itself
             tasks.start_soon(stop_on_signal)
-        async with Client(client_target, name="mcpcore", version=version(), **options) as client:
+        async with make(name="mcpcore", version=version(), **options) as client:
             with anyio.CancelScope() as scope:
                 code = await work(client)
             scope = tasks.cancel_scope

@@ -63,6 +63,13 @@ async def hang() -> str:
 
 
 @server.tool
+async def forget() -> str:
+    """Every event is one that has not happened yet."""
+    events.clear()
+    return "forgotten"
+
+
+@server.tool
 async def await_event(name: str) -> str:
     await event(name).wait()
     return name

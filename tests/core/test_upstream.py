@@ -1,0 +1,185 @@
+"""The connection behind a bridge: what is in flight when it breaks, how it is begun again, and when nobody tries more."""
+
+import math
+from typing import Any
+
+import anyio
+import pytest
+from core.bridged import INITIALIZE, INITIALIZED, Behind, End, bridged, shaken
+from core.raw_peer import in_virtual_time
+
+from mcpcore import Client, Context, Server
+from mcpcore.bridge.bridge import Bridge
+from mcpcore.bridge.upstream import RETRIES
+from mcpcore.channel import memory_pair
+from mcpcore.errors import CODE_SERVER_BUSY, CODE_UPSTREAM_LOST, CODE_UPSTREAM_SILENT, ConnectionLost
+
+pytestmark = pytest.mark.anyio
+
+
+async def back(behind: Behind, result: Any = None) -> End:
+    """The server after a loss, when it has been told what the one before knew of the handshake."""
+    server = await behind.server()
+    again = await server.hear("initialize")
+    assert again["params"] == INITIALIZE["params"]
+    await server.answer(again, result or INITIALIZED)
+    return server
+
+
+@in_virtual_time
+async def test_what_is_in_flight_is_answered_and_the_next_request_reaches_another_server() -> None:
+    async with bridged() as (front, behind, _):
+        server = await shaken(front, behind)
+        level = {"level": "debug"}
+        await front.say({"id": 1, "method": "logging/setLevel", "params": level})
+        await server.answer(await server.hear(), {})
+        await front.hear()
+        for uri in ("a://1", "a://2"):
+            await front.say({"id": uri, "method": "resources/subscribe", "params": {"uri": uri}})
+            await server.answer(await server.hear(), {})
+            await front.hear()
+        await front.say({"id": 2, "method": "resources/unsubscribe", "params": {"uri": "a://2"}})
+        await server.answer(await server.hear(), {})
+        await front.hear()
+
+        await front.say({"id": 3, "method": "tools/call", "params": {"name": "x"}})
+        await server.hear("tools/call")
+        server.pipe.break_off("the process exited; its last words: SECRET=1")
+        lost = await front.hear()
+        assert (lost["id"], lost["error"]["code"]) == (3, CODE_UPSTREAM_LOST)
+        assert "SECRET" not in str(lost)
+
+        await front.say({"id": 4, "method": "tools/list"})
+        server = await back(behind)
+        await server.hear("notifications/initialized")
+        told = await server.hear("logging/setLevel")
+        assert told["params"] == level
+        await server.answer(told, {})
+        told = await server.hear("resources/subscribe")
+        assert told["params"] == {"uri": "a://1"}
+        await server.answer(told, {})
+        asked = await server.hear("tools/list")
+        await server.answer(asked, {"tools": []})
+        assert await front.hear() == {"jsonrpc": "2.0", "id": 4, "result": {"tools": []}}
+        assert behind.connections == 2
+
+
+@in_virtual_time
+async def test_a_server_that_does_not_come_back_ends_the_session() -> None:
+    behind = Behind()
+    bridge = Bridge(behind)
+    ours, theirs = memory_pair()
+    with anyio.fail_after(600):
+        async with anyio.create_task_group() as tasks:
+
+            async def serve() -> None:
+                with pytest.raises(ConnectionLost, match=f"lost {RETRIES + 1} times in a row"):
+                    await bridge.serve_channel(theirs)
+                await theirs.aclose()
+
+            tasks.start_soon(serve)
+            began = anyio.current_time()
+            async with anyio.create_task_group() as using:
+                using.start_soon(_handshake, behind)
+                client = await _client(ours, using)
+                behind.absent = True
+                (await behind.server() if behind._waiting else behind.last).pipe.break_off()  # type: ignore[attr-defined]
+                with pytest.raises(Exception, match="lost"):
+                    await client.request("tools/list", {}, timeout=300)
+                using.cancel_scope.cancel()
+    assert behind.connections == 1 + RETRIES
+    # 0, 0.5, 1, 2 and 4 seconds
+    assert math.isclose(anyio.current_time() - began, 7.5, abs_tol=1.5)
+
+
+async def _handshake(behind: Behind) -> None:
+    behind.last = server = await behind.server()  # type: ignore[attr-defined]
+    await server.answer(await server.hear("initialize"), INITIALIZED)
+
+
+async def _client(channel: Any, tasks: Any) -> Any:
+    from mcpcore.client import Client as Plain
+    from mcpcore.session import Session
+
+    session = Session(channel, Plain(["unused"])._answering)
+    await tasks.start(session.run)
+    await session.request("initialize", INITIALIZE["params"], timeout=60)
+    return session
+
+
+async def test_a_server_that_cannot_be_started_is_told_and_ends_the_session() -> None:
+    behind = Behind()
+    behind.absent = True
+    async with bridged(behind) as (front, _, _):
+        answer = await front.ask(0, "initialize", INITIALIZE["params"])
+        assert answer["error"]["code"] == CODE_UPSTREAM_LOST
+        assert "secret" not in answer["error"]["message"]
+        with pytest.raises(anyio.EndOfStream):
+            await front.hear()
+
+
+async def test_a_server_that_refuses_the_handshake_is_quoted() -> None:
+    async with bridged() as (front, behind, _):
+        await front.say(INITIALIZE)
+        server = await behind.server()
+        error = {"code": -32000, "message": "not today", "data": {"supported": ["x"]}}
+        await server.say({"id": (await server.hear("initialize"))["id"], "error": error})
+        # It may be one that knows no handshake: that is found out before it is believed.
+        server = await behind.server()
+        probe = await server.hear("server/discover")
+        await server.say({"id": probe["id"], "error": {"code": -32601, "message": "what?"}})
+        assert (await front.hear())["error"] == error
+
+
+@in_virtual_time
+async def test_a_server_that_is_silent_has_a_deadline() -> None:
+    async with bridged(timeout=5.0) as (front, behind, _):
+        server = await shaken(front, behind)
+        await front.say({"id": 1, "method": "tools/call", "params": {"name": "x"}})
+        asked = await server.hear("tools/call")
+        answer = await front.hear()
+        assert answer["error"]["code"] == CODE_UPSTREAM_SILENT
+        assert (await server.hear("notifications/cancelled"))["params"]["requestId"] == asked["id"]
+
+
+async def test_there_are_only_so_many_connections() -> None:
+    server = Server("behind")
+    bridge = Bridge(server, max_upstreams=2)
+    with anyio.fail_after(15):
+        async with Client(bridge, era="legacy") as one, Client(bridge, era="legacy") as two:
+            await one.ping()
+            await two.ping()
+            assert bridge.statistics().upstreams == 2
+            with pytest.raises(ConnectionLost, match=str(CODE_SERVER_BUSY)):
+                await Client(bridge, era="legacy").__aenter__()
+        async with Client(bridge, era="legacy") as three:
+            await three.ping()
+    assert bridge.statistics().upstreams == 0
+
+
+@pytest.mark.parametrize("front", ["legacy", "modern"])
+@pytest.mark.parametrize("behind", ["legacy", "modern"])
+async def test_a_slow_reader_in_front_slows_the_server_behind(front: Any, behind: Any) -> None:
+    from mcpcore.revisions import Era
+
+    sent = 0
+    server = Server("behind", eras={Era(behind)})
+
+    @server.tool
+    async def count(ctx: Context) -> None:
+        nonlocal sent
+        while True:
+            await ctx.progress(sent + 1)
+            sent += 1
+
+    with anyio.fail_after(30), anyio.CancelScope() as scope:
+
+        async def slow(progress: float, total: float | None, message: str | None) -> None:
+            await anyio.wait_all_tasks_blocked()
+            if progress == 200:
+                scope.cancel()
+
+        async with Client(Bridge(server), era=front) as client:
+            await client.call_tool("count", on_progress=slow)
+    # Each of the four queues between them holds 64 messages.
+    assert 200 <= sent <= 200 + 5 * 64
