@@ -166,8 +166,13 @@ class Bridge:
 
     # ------------------------------------------------------------------ what its peers share (front.Host)
 
+    @property
+    def full(self) -> bool:
+        """Whether there are `max_upstreams` connections to the server behind."""
+        return self._upstreams >= self._max_upstreams
+
     def opened(self) -> None:
-        if self._upstreams >= self._max_upstreams:
+        if self.full:
             busy = f"{self._upstreams} connections to the server behind are open, which is the limit; come back later"
             raise RequestError(CODE_SERVER_BUSY, busy)
         self._upstreams += 1

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import anyio
 import msgspec
-from anyio.abc import TaskGroup
+from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.bridge.downward import Downward
 from mcpcore.bridge.piping import ASK_SECONDS, Handshakes, NotModern, Stateless, Way
@@ -37,13 +37,16 @@ from mcpcore.transport import Transport
 from mcpcore.types import META_PROTOCOL_VERSION, EmptyResult
 from mcpcore.types.base import RequestId
 
-__all__ = ("MAX_NOTICES", "SAY_SECONDS", "SETTLE_SECONDS", "Front", "Host")
+__all__ = ("CLOSE_SECONDS", "MAX_NOTICES", "SAY_SECONDS", "SETTLE_SECONDS", "Front", "Host")
 
 MAX_NOTICES = 100
 """Notifications of one client that wait to be passed on; the next ones are dropped and counted."""
 
 SAY_SECONDS = 30.0
 """How long a client may be too slow for something that belongs to none of its requests before that is dropped."""
+
+CLOSE_SECONDS = 10.0
+"""How long a connection to the server behind may take to end when another one needs its place."""
 
 SETTLE_SECONDS = 1.0
 """How long the answers of a session whose server is gone may take to be sent."""
@@ -65,6 +68,10 @@ class Host(Protocol):
     timeout: float
     spoken: frozenset[Era] | None
     """The eras that the server behind is known to speak; None as long as nobody has asked."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the next connection to the server behind would be one too many."""
 
     def opened(self) -> None:
         """Another connection to the server behind is needed. Raises `RequestError` when there are too many."""
@@ -228,7 +235,7 @@ class Front(Role):
         # Clients share a session behind only if the server would treat them alike.
         key = (call.origin.principal, msgspec.json.encode(terms.capabilities))
         if key not in self._ways:
-            self._make_room()
+            await self._make_room()
         return await self._way(key, partial(self._open_upward, terms))
 
     async def _open_stateless(self) -> Way:
@@ -240,36 +247,30 @@ class Front(Role):
             Upward(self._host.transport, self, terms, self._tasks, attributes=self._alone, handshake=handshake)
         )
 
-    def _make_room(self) -> None:
+    async def _make_room(self) -> None:
         """Close a session behind that nobody needs at the moment, if the next one would be too many."""
-        try:
-            self._host.opened()
-            self._host.closed()
-        except RequestError:
-            for opening in self._ways.values():
-                if isinstance(opening.way, Upward) and opening.way.idle:
-                    opening.way.upstream.close()
-                    return
+        if self._host.full:
+            idle = (opening.way for opening in self._ways.values() if isinstance(opening.way, Upward))
+            way = next((way for way in idle if way.idle), None)
+            if way is not None:
+                way.upstream.close()
+                with anyio.move_on_after(CLOSE_SECONDS):
+                    await way.gone.wait()
 
     async def _begin(self, way: Way) -> Way:
-        self._host.opened()
-        try:
-            await self._tasks.start(way.upstream.own)
-        except BaseException:
-            self._host.closed()
-            raise
-        self._tasks.start_soon(self._watch, way)
+        await self._tasks.start(self._keep, way)
         return way
 
-    async def _watch(self, way: Way) -> None:
-        """Notice the end of a connection."""
+    async def _keep(self, way: Way, *, task_status: TaskStatus[None]) -> None:
+        """The task of one connection to the server behind."""
+        self._host.opened()
         try:
-            await way.upstream.closed.wait()
+            await way.upstream.own(task_status=task_status)
         finally:
             self._host.closed()
-        for key, opening in list(self._ways.items()):
-            if opening.way is way:
+            for key in [key for key, opening in self._ways.items() if opening.way is way]:
                 del self._ways[key]
+            way.gone.set()
         if way.upstream.failure is not None:
             self._fail(way.upstream.failure)
 

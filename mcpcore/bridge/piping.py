@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Protocol
 
+import anyio
 import msgspec
 
 from mcpcore.bridge.flight import Flight, passing_on
@@ -96,6 +97,8 @@ class Way(Passage):
     def __init__(self, transport: Transport, client: Client, *, attributes: bool) -> None:
         self.upstream: Upstream = Upstream(transport, self, attributes=attributes)
         self.client = client
+        self.gone: anyio.Event = anyio.Event()
+        """Set when the connection is closed and its place is free."""
 
     @abstractmethod
     async def answer(self, call: Call, params: msgspec.Raw, outline: Outline) -> Any:

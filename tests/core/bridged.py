@@ -62,7 +62,9 @@ class End:
         self._heard: deque[bytes] = deque()
 
     async def say(self, message: dict[str, Any] | bytes) -> None:
-        await self.pipe.send([message if isinstance(message, bytes) else json.dumps({"jsonrpc": "2.0", **message}).encode()])
+        await self.pipe.send(
+            [message if isinstance(message, bytes) else json.dumps({"jsonrpc": "2.0", **message}).encode()]
+        )
 
     async def hear_bytes(self) -> bytes:
         while not self._heard:
@@ -98,6 +100,8 @@ class Behind:
         self.connections = 0
         self.open = 0
         self.absent = False
+        self.lost: ConnectionLost | None = None
+        """What the bridge raised at the end."""
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Channel]:
@@ -123,11 +127,13 @@ class Behind:
 
 
 @asynccontextmanager
-async def bridged(behind: Behind | None = None, **options: Any) -> AsyncIterator[tuple[End, Behind, Bridge]]:
+async def bridged(
+    behind: Behind | None = None, *, patience: float = PATIENCE_SECONDS, **options: Any
+) -> AsyncIterator[tuple[End, Behind, Bridge]]:
     """The client's end, the servers' and the bridge between them."""
     behind = behind or Behind()
     bridge = Bridge(behind, **options)
-    with anyio.fail_after(PATIENCE_SECONDS):
+    with anyio.fail_after(patience):
         far, near = memory_pipes(write_deadline=FAR_SECONDS)
         async with anyio.create_task_group() as tasks:
 
@@ -135,10 +141,9 @@ async def bridged(behind: Behind | None = None, **options: Any) -> AsyncIterator
                 try:
                     async with Multiplexer(near) as channel:
                         await bridge.serve_channel(channel, grace=0)
-                except ConnectionLost:
-                    near_lost.set()
+                except ConnectionLost as lost:
+                    behind.lost = lost
 
-            near_lost = anyio.Event()
             tasks.start_soon(serve)
             yield End(far), behind, bridge
             await far.aclose()

@@ -28,7 +28,11 @@ async def test_a_session_passes_bytes_and_reads_none(monkeypatch: pytest.MonkeyP
     read: list[bytes] = []
     async with bridged() as (front, behind, _):
         server = await shaken(front, behind)
-        for module, name in ((splicing, "_decode_outline"), (splicing, "_decode_members"), (front_module, "outline_of")):
+        for module, name in (
+            (splicing, "_decode_outline"),
+            (splicing, "_decode_members"),
+            (front_module, "outline_of"),
+        ):
             monkeypatch.setattr(module, name, read.append)
         await front.say(b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":%b}' % ODD)
         assert await server.hear_bytes() == b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":%b}' % ODD
@@ -41,7 +45,11 @@ async def test_a_request_without_a_session_passes_as_it_is() -> None:
     async with bridged() as (front, behind, _):
         server, first = await probed(front, behind)
         await server.answer(first, {"resultType": "complete", "tools": []})
-        assert await front.hear() == {"jsonrpc": "2.0", "id": "first", "result": {"resultType": "complete", "tools": []}}
+        assert await front.hear() == {
+            "jsonrpc": "2.0",
+            "id": "first",
+            "result": {"resultType": "complete", "tools": []},
+        }
         params = b'{"_meta" :%b, %b' % (json.dumps(META).encode(), ODD[2:])
         await front.say(b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":%b}' % params)
         assert await server.hear_bytes() == b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":%b}' % params
