@@ -252,8 +252,9 @@ class Session:
         self._tasks.start_soon(end)
 
     def start_soon(self, work: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
-        """Run `work` in the session's own task group; it is cancelled when the session ends."""
-        if self._tasks is not None:
+        """Run `work` in the session's own task group; it is cancelled when the session ends, not begun after it."""
+        # Between its last task's end and `run`'s return the group takes no more, and has been cancelled.
+        if self._tasks is not None and not self._tasks.cancel_scope.cancel_called:
             self._tasks.start_soon(work, *args)
 
     def next_id(self) -> int:

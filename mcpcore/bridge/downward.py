@@ -32,7 +32,7 @@ from mcpcore.jsonrpc import Notification, Request
 from mcpcore.methods import MULTI_ROUND, NOTIFICATIONS, REQUESTS
 from mcpcore.revisions import LATEST, Revision
 from mcpcore.session import Call, Session
-from mcpcore.splicing import Outline, members_of, raw_of, with_members
+from mcpcore.splicing import Outline, members_of, outline_of, raw_of, with_members
 from mcpcore.transport import Transport
 from mcpcore.types import (
     META_LOG_LEVEL,
@@ -44,13 +44,19 @@ from mcpcore.types import (
     SubscriptionsListenRequestParams,
 )
 
-__all__ = ("LISTEN_SECONDS", "MAX_ROUNDS", "MAX_WATCHED", "Downward")
+__all__ = ("LISTEN_SECONDS", "MAX_PAUSE_SECONDS", "MAX_ROUNDS", "MAX_WATCHED", "PAUSE_SECONDS", "Downward")
 
 MAX_ROUNDS = 20
 """Times the server may answer one request with questions."""
 
 MAX_WATCHED = 1000
 """Resources that one session may subscribe to."""
+
+PAUSE_SECONDS = 0.5
+"""Pause before a request is repeated whose answer asked for that without a question; it doubles each time."""
+
+MAX_PAUSE_SECONDS = 30.0
+"""The longest such pause."""
 
 LISTEN_SECONDS = 30.0
 """How long the server may take to acknowledge a subscription."""
@@ -108,13 +114,14 @@ class Downward(Discovering):
         if spec is not None and not (spec.known_in(self.revision, "client") and spec.known_in(LATEST, "client")):
             raise RemoteProtocolError(f"this server has no method {method!r}", code=CODE_METHOD_NOT_FOUND)
         asked = modern_params(params, self._envelope)
-        for _ in range(MAX_ROUNDS):
+        outline = outline_of(asked)
+        for round in range(MAX_ROUNDS):
             result = await self.mirrored(call, asked, outline)
             if _INPUT_REQUIRED not in bytes(result) or not _asks(result):
                 return self._legacy(method, result, outline)
             if method not in MULTI_ROUND:
                 break
-            asked = await self._answer_questions(call, asked, result)
+            asked = await self._answer_questions(call, asked, result, round)
         text = f"the server behind this bridge has answered {method} with questions too often"
         raise RequestError(CODE_UPSTREAM_LOST, text)
 
@@ -132,7 +139,7 @@ class Downward(Discovering):
 
     # ------------------------------------------------------------------ questions
 
-    async def _answer_questions(self, call: Call, asked: msgspec.Raw, result: msgspec.Raw) -> msgspec.Raw:
+    async def _answer_questions(self, call: Call, asked: msgspec.Raw, result: msgspec.Raw, round: int) -> msgspec.Raw:
         """Ask the client what the server wants to know, and return the request with the answers."""
         required: InputRequiredResult = REQUESTS[call.method].decode_result(result)
         answers: dict[str, msgspec.Raw] = {}
@@ -147,6 +154,8 @@ class Downward(Discovering):
         # One after the other: a client of this era may show one dialog at a time.
         for key, question in (required.input_requests or {}).items():
             await ask(key, question.method, question.params)
+        if not answers:
+            await anyio.sleep(min(PAUSE_SECONDS * 2.0**round, MAX_PAUSE_SECONDS))
         put = {"inputResponses": answers, "requestState": required.request_state}
         return with_members(
             asked, {name: value for name, value in put.items() if value}, ("inputResponses", "requestState")

@@ -1,4 +1,4 @@
-"""The connection behind a bridge: what is in flight when it breaks, how it is begun again, and when nobody tries more."""
+"""The connection behind a bridge: what is in flight when it breaks, how it is begun again, when nobody tries more."""
 
 from typing import Any
 
