@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The official conformance suite with its strict gate: our server and our client, on both backends. Fails unless what
-# fails is exactly what tests/conformance/expected_failures.txt lists.
+# The official conformance suite with its strict gate: our server and our client, on both backends, and our server
+# behind a bridge. Fails unless what fails is exactly what tests/conformance/expected_failures.txt lists, and for the
+# bridge bridge_failures.txt beside it.
 # `mcpcore` and `python` have to be those of the installation under test, and the current directory is the checkout.
 # The suite's scripts lie in ../shared/conformance, or where MCPCORE_CONFORMANCE says. $1 is a directory to install the
 # suite into.
@@ -24,12 +25,15 @@ leg() {
   export PORT
   timeout "$limit" "$suite/run.sh" >"$CONF_RUN/gate.txt" || true
   grep ' scenarios, ' "$CONF_RUN/gate.txt" || tail -n 50 "$CONF_RUN"/*.log
-  python tests/conformance/verdict.py "$1" "$CONF_RUN/gate.txt"
+  python tests/conformance/verdict.py "$1" "$CONF_RUN/gate.txt" "${@:2}"
 }
 
 for backend in asyncio trio; do
   SERVER_CMD="mcpcore run examples/conformance_server.py --transport http --port {port} --backend $backend" leg server
 done
+# The same server as a child process behind a bridge.
+SERVER_CMD=".ci/bridged.sh {port}" leg server tests/conformance/bridge_failures.txt
+SERVER_CMD=
 for backend in asyncio trio; do
   CLIENT_CMD="env MCPCORE_BACKEND=$backend python examples/conformance_client.py" leg client
 done

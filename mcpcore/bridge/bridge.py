@@ -119,6 +119,7 @@ class Bridge:
         Raises `ConnectionLost` when the connection broke, or when there is no server behind any more. When this is
         cancelled, every request on the channel is cancelled too, and the connection behind is closed.
         """
+        failure: ConnectionLost | None = None
         with sole_error():
             async with self.running(), anyio.create_task_group() as tasks:
                 front = Front(self, tasks, channel)
@@ -130,9 +131,10 @@ class Bridge:
                 finally:
                     del self._sessions[session]
                     self._dropped += front.dropped
+                    failure = front.failure
                     tasks.cancel_scope.cancel()
-        if front.failure is not None:
-            raise ConnectionLost(str(front.failure)) from front.failure
+        if failure is not None:
+            raise ConnectionLost(str(failure)) from failure
 
     async def answer(self, envelope: Envelope) -> None:
         """Answer one request that brings its own terms (2026-07-28), in the calling task; only while `running`.

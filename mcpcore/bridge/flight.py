@@ -22,7 +22,7 @@ class Flight:
     The call may be another one later: a client of 2026-07-28 comes back with answers under a new request.
     """
 
-    __slots__ = ("call", "id", "inbox", "token", "wants")
+    __slots__ = ("call", "id", "inbox", "parked", "token", "wants")
 
     def __init__(self, call: Call, token: RequestId | None, id: RequestId, inbox: Inbox) -> None:
         self.call: Call = call
@@ -30,6 +30,8 @@ class Flight:
         """The progress token of the call in front; what it is behind is `id`."""
         self.id: RequestId = id
         self.inbox: Inbox = inbox
+        self.parked: bool = False
+        """Whether the server waits for an answer that the client has not come back with yet."""
         self.wants: Callable[[Notification], bool] | None = None
         """Which notifications the call in front is to be sent; all of them, unless this says otherwise."""
 

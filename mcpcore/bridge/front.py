@@ -72,6 +72,7 @@ class Host(Protocol):
     @property
     def full(self) -> bool:
         """Whether the next connection to the server behind would be one too many."""
+        ...
 
     def opened(self) -> None:
         """Another connection to the server behind is needed. Raises `RequestError` when there are too many."""

@@ -23,7 +23,7 @@ from mcpcore.errors import (
     RemoteProtocolError,
     RequestError,
 )
-from mcpcore.jsonrpc import Notification, Request
+from mcpcore.jsonrpc import ABSENT, Notification, Request
 from mcpcore.methods import REQUESTS
 from mcpcore.revisions import LATEST, MODERN_REVISIONS, Revision
 from mcpcore.session import Call, Session
@@ -65,6 +65,8 @@ MAX_REPEATED = 1000
 MAX_PAGES = 100
 """Pages of a server's tools that are looked through for one tool."""
 
+_MIRROR = "mcp-param-"
+
 logger: logging.Logger = logging.getLogger("mcpcore.bridge")
 
 
@@ -74,6 +76,7 @@ class Client(Protocol):
     @property
     def timeout(self) -> float:
         """Seconds that the server behind may take for one request."""
+        ...
 
     async def say(self, notification: Notification) -> None:
         """Send it something that belongs to no request. Waits while it is slow, within a deadline."""
@@ -251,7 +254,9 @@ class Discovering(Way):
 
     async def mirrored(self, call: Call, params: msgspec.Raw, outline: Outline) -> msgspec.Raw:
         """As `through`, with the headers in which a call's arguments are mirrored (Streamable HTTP)."""
-        sent = {name: value for name, value in call.origin.headers.items() if name.startswith("mcp-param-")}
+        sent = {name: value for name, value in call.origin.headers.items() if name.startswith(_MIRROR)}
+        if sent and call.method == "tools/call" and isinstance(outline.name, str):
+            await self._check(call, params, outline, outline.name)
         origin = Origin(headers=sent) if sent else self._headers_for(outline, params)
         pass_on = partial(self.through, call, params, outline.token)
         try:
@@ -264,6 +269,16 @@ class Discovering(Way):
             if again is None or again == origin:
                 raise
             return await pass_on(origin=again)
+
+    async def _check(self, call: Call, params: msgspec.Raw, outline: Outline, name: str) -> None:
+        """Compare what a client mirrored with what it mirrors: gateways route by the one, servers act on the other."""
+        if call.origin.verifier is None:
+            return
+        if name not in self._tools:
+            await self._learn_tools(call, outline.meta or {})
+        if name in self._tools:
+            arguments = members_of(params).get("arguments", ABSENT)
+            call.origin.verifier.check_arguments(self._tools[name].input_schema, arguments)
 
     def _headers_for(self, outline: Outline, params: msgspec.Raw) -> Origin | None:
         if self._mirrors is None or not isinstance(outline.name, str) or outline.name not in self._tools:

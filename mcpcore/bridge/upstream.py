@@ -272,10 +272,11 @@ class Upstream(Role):
 
     def _about(self) -> Flight | None:
         """The request that something unasked is about, as far as that can be known."""
-        flights = [flight for flight in self._flights.values() if flight.call.method != "subscriptions/listen"]
-        if not flights or (len(flights) > 1 and not self._attributes):
-            return None
-        return next((flight for flight in reversed(flights) if flight.inbox is not None), None)
+        open = (flight for flight in self._flights.values() if flight.inbox is not None)
+        flights = [flight for flight in open if flight.call.method != "subscriptions/listen"]
+        # One whose question is with the client is not the one that goes on, unless there is no other.
+        going = [flight for flight in flights if not flight.parked] or flights
+        return going[-1] if len(going) == 1 or (going and self._attributes) else None
 
     def is_stream(self, method: str) -> bool:
         return False

@@ -204,6 +204,7 @@ class Upward(Way):
         token = secrets.token_urlsafe(32)
         parked = _Parked(flight, questions)
         self._parked[token] = parked
+        flight.parked = True
         self._tasks.start_soon(self._expire, token, parked)
         return InputRequiredResult(input_requests=asked, request_state=token)
 
@@ -237,6 +238,7 @@ class Upward(Way):
                 answers[key] = Response(question.message.id, answer)
         del self._parked[token]
         parked.expiry.cancel()
+        parked.flight.parked = False
         return parked, answers
 
     async def asked(self, call: Call, flight: Flight | None) -> Any:

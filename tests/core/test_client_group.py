@@ -120,11 +120,11 @@ async def test_one_that_fails_takes_no_other_down(tmp_path: Path, anyio_backend:
             assert "server 'wrong', args[0]: the environment has no NOT_THERE" in str(group.errors["wrong"])
             assert group.disabled == {"off"}
             assert [tool.name for tool in await group.list_tools()] == ["weather__forecast"]
-            with pytest.raises(ConnectionLost, match="server 'missing' is not connected: .*no-such-program"):
+            with pytest.raises(ConnectionLost, match=r"server 'missing' is not connected: .*no-such-program"):
                 group.client("missing")
             with pytest.raises(LocalProtocolError, match="NOT_THERE"):
                 group.client("wrong")
-            with pytest.raises(LocalProtocolError, match="not connected: .*missing"):
+            with pytest.raises(LocalProtocolError, match=r"not connected: .*missing"):
                 await group.call_tool("missing__x")
 
 

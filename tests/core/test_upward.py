@@ -287,6 +287,24 @@ async def test_a_question_that_does_not_say_whose_it_is_reaches_nobody() -> None
             tasks.cancel_scope.cancel()
 
 
+async def test_a_request_that_waits_for_its_client_leaves_no_doubt_about_the_next_one() -> None:
+    behind = Behind()
+    bridge = Bridge(behind)
+    with anyio.fail_after(15):
+        async with bridge.running(), anyio.create_task_group() as tasks:
+            one, two = (Caller(bridge, tasks, None) for _ in range(2))
+            one.send("tools/call", call())
+            await refuse_probe(behind)
+            server, _ = await shake(behind)
+            for id, caller in ((70, one), (71, two)):
+                if caller is two:
+                    two.send("tools/call", call())
+                await server.hear("tools/call")
+                await server.say({"id": id, "method": "elicitation/create", "params": FORM})
+                assert list((await caller.hear()).result.input_requests) == [f"question-{id}"]
+            tasks.cancel_scope.cancel()
+
+
 async def test_an_idle_session_makes_room_for_another_one() -> None:
     behind = Behind()
     bridge = Bridge(behind, max_upstreams=1)
