@@ -40,11 +40,15 @@ from mcpcore.types import (
     InitializeRequestParams,
     InitializeResult,
     InputRequiredResult,
+    LoggingLevel,
     SubscriptionFilter,
     SubscriptionsListenRequestParams,
 )
 
-__all__ = ("LISTEN_SECONDS", "MAX_PAUSE_SECONDS", "MAX_ROUNDS", "MAX_WATCHED", "PAUSE_SECONDS", "Downward")
+__all__ = ("LISTEN_SECONDS", "LOG_LEVEL", "MAX_PAUSE_SECONDS", "MAX_ROUNDS", "MAX_WATCHED", "PAUSE_SECONDS", "Downward")
+
+LOG_LEVEL: LoggingLevel = "info"
+"""What a client is sent that has not chosen a level, as our own servers do it; behind, silence would mean nothing."""
 
 MAX_ROUNDS = 20
 """Times the server may answer one request with questions."""
@@ -91,6 +95,8 @@ class Downward(Discovering):
 
     async def greet(self, session: Session, channel: Channel) -> None:
         await super().greet(session, channel)
+        if self.discovered.capabilities.logging is not None:
+            self._envelope.setdefault(META_LOG_LEVEL, LOG_LEVEL)
         if self._ready:
             session.start_soon(self._listen_again)
 

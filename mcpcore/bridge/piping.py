@@ -4,6 +4,7 @@ import logging
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from functools import partial
+from math import inf
 from typing import Any, Protocol
 
 import anyio
@@ -11,7 +12,7 @@ import msgspec
 
 from mcpcore.bridge.flight import Flight, passing_on
 from mcpcore.bridge.upstream import CONNECT_SECONDS, Passage, Upstream
-from mcpcore.channel import Channel, Envelope, Origin, ReplyChannel
+from mcpcore.channel import Channel, Envelope, Origin, ReplyChannel, Verifier
 from mcpcore.eras.negotiation import PROBE_SECONDS, ProbeAgain, UseStateless, judge
 from mcpcore.errors import (
     CODE_HEADER_MISMATCH,
@@ -45,6 +46,7 @@ from mcpcore.types import (
 __all__ = (
     "ASK_SECONDS",
     "ENVELOPE",
+    "LEARNED_SECONDS",
     "MAX_PAGES",
     "MAX_REPEATED",
     "Client",
@@ -61,6 +63,9 @@ ASK_SECONDS = 600.0
 
 MAX_REPEATED = 1000
 """Subscriptions of one session that are made again after its connection broke."""
+
+LEARNED_SECONDS = 60.0
+"""How long a server's list of tools is believed, in which it says which arguments are mirrored in headers."""
 
 MAX_PAGES = 100
 """Pages of a server's tools that are looked through for one tool."""
@@ -218,6 +223,7 @@ class Discovering(Way):
         super().__init__(transport, client, attributes=attributes)
         self._mirrors = transport if isinstance(transport, MirrorsArguments) else None
         self._tools: dict[str, Tool] = {}
+        self._believed_until = -inf
         self.discovered: DiscoverResult = _UNKNOWN
 
     async def greet(self, session: Session, channel: Channel) -> None:
@@ -255,8 +261,8 @@ class Discovering(Way):
     async def mirrored(self, call: Call, params: msgspec.Raw, outline: Outline) -> msgspec.Raw:
         """As `through`, with the headers in which a call's arguments are mirrored (Streamable HTTP)."""
         sent = {name: value for name, value in call.origin.headers.items() if name.startswith(_MIRROR)}
-        if sent and call.method == "tools/call" and isinstance(outline.name, str):
-            await self._check(call, params, outline, outline.name)
+        if call.method == "tools/call" and call.origin.verifier is not None and self._mirrors is None:
+            await self._check(call, call.origin.verifier, params, outline)
         origin = Origin(headers=sent) if sent else self._headers_for(outline, params)
         pass_on = partial(self.through, call, params, outline.token)
         try:
@@ -270,15 +276,18 @@ class Discovering(Way):
                 raise
             return await pass_on(origin=again)
 
-    async def _check(self, call: Call, params: msgspec.Raw, outline: Outline, name: str) -> None:
-        """Compare what a client mirrored with what it mirrors: gateways route by the one, servers act on the other."""
-        if call.origin.verifier is None:
-            return
-        if name not in self._tools:
-            await self._learn_tools(call, outline.meta or {})
-        if name in self._tools:
+    async def _check(self, call: Call, verifier: Verifier, params: msgspec.Raw, outline: Outline) -> None:
+        """Compare the headers of a call with the arguments that they mirror: gateways route by the one, servers act on
+        the other. Which ones these are is in the server's list of tools. A server behind a URL compares them itself."""
+        if anyio.current_time() >= self._believed_until:
+            self._believed_until = anyio.current_time() + LEARNED_SECONDS
+            try:
+                await self._learn_tools(call, outline.meta or {})
+            except (RemoteProtocolError, RequestError) as error:
+                logger.debug("the server did not list its tools: %s", error)
+        if isinstance(outline.name, str) and outline.name in self._tools:
             arguments = members_of(params).get("arguments", ABSENT)
-            call.origin.verifier.check_arguments(self._tools[name].input_schema, arguments)
+            verifier.check_arguments(self._tools[outline.name].input_schema, arguments)
 
     def _headers_for(self, outline: Outline, params: msgspec.Raw) -> Origin | None:
         if self._mirrors is None or not isinstance(outline.name, str) or outline.name not in self._tools:
@@ -305,7 +314,7 @@ class Stateless(Discovering):
 
     async def answer(self, call: Call, params: msgspec.Raw, outline: Outline) -> Any:
         if call.method == "subscriptions/listen":
-            return await self.through(call, params, outline.token, timeout=float("inf"))
+            return await self.through(call, params, outline.token, timeout=inf)
         return await self.mirrored(call, params, outline)
 
 

@@ -18,6 +18,7 @@ ENVELOPE = {
     f"{KEY}protocolVersion": "2026-07-28",
     f"{KEY}clientCapabilities": {"elicitation": {}},
     f"{KEY}clientInfo": {"name": "in front", "version": "1"},
+    f"{KEY}logLevel": "info",
 }
 QUESTION = {
     "resultType": "input_required",

@@ -3,12 +3,16 @@
 import json
 from typing import Any
 
+import anyio
+import msgspec
 import pytest
 from core.bridged import INITIALIZED, META, Behind, End, bridged, discovery, shaken
 
-from mcpcore import splicing
+from mcpcore import Bridge, splicing
 from mcpcore.bridge import front as front_module
+from mcpcore.channel import Envelope, Inbox, Origin, Verifier
 from mcpcore.errors import CODE_HEADER_MISMATCH
+from mcpcore.jsonrpc import Request
 
 pytestmark = pytest.mark.anyio
 
@@ -171,6 +175,39 @@ async def test_a_call_is_repeated_with_the_headers_that_the_server_wants() -> No
         await server.answer(again, {"resultType": "complete", "content": []})
         assert (await front.hear())["result"]["content"] == []
     assert sent == [("x", {"region": "Rome"})]
+
+
+class Compared(Verifier):
+    """Notes what it is given to compare."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def check(self, method: str, meta: Any, params: Any) -> None:
+        self.seen.append((method, params.name))
+
+    def check_arguments(self, input_schema: Any, arguments: Any) -> None:
+        self.seen.append((input_schema, bytes(arguments)))
+
+
+async def test_what_http_repeats_of_a_call_is_compared_here() -> None:
+    """Behind stdio nobody else could."""
+    behind, verifier = Behind(), Compared()
+    bridge = Bridge(behind)
+    params = msgspec.Raw(b'{"_meta":%b,"name":"x","arguments":{"a": 1}}' % json.dumps(META).encode())
+    with anyio.fail_after(15):
+        async with bridge.running(), anyio.create_task_group() as tasks:
+            for attempt in range(2):
+                envelope = Envelope(Request(1, "tools/call", params), inbox := Inbox(), Origin(verifier=verifier))
+                tasks.start_soon(bridge.answer, envelope)
+                if not attempt:
+                    server = await behind.server()
+                    await server.answer(await server.hear("server/discover"), discovery())
+                    tool = {"name": "x", "inputSchema": {"type": "object"}}
+                    await server.answer(await server.hear("tools/list"), {"resultType": "complete", "tools": [tool]})
+                await server.answer(await server.hear("tools/call"), {"resultType": "complete"})
+                await inbox.receive()
+    assert verifier.seen == 2 * [("tools/call", "x"), ({"type": "object"}, b'{"a": 1}')]
 
 
 async def test_of_the_clients_messages_those_come_first_that_were_sent_first() -> None:
