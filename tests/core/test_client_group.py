@@ -108,6 +108,7 @@ async def test_one_that_fails_takes_no_other_down(tmp_path: Path, anyio_backend:
         "missing": {"command": "no-such-program"},
         "wrong": {"command": "x", "args": ["${NOT_THERE}"]},
         "off": {"command": "no-such-program", "disabled": True},
+        "odd": {"url": "http://a.example:port/mcp"},
     }
     path = tmp_path / "mcp.json"
     path.write_text(json.dumps({"mcpServers": servers}))
@@ -115,9 +116,10 @@ async def test_one_that_fails_takes_no_other_down(tmp_path: Path, anyio_backend:
         async with ClientGroup(path, environment={}) as group:
             await group.add("weather", weather())
             assert list(group.clients) == ["weather"]
-            assert set(group.errors) == {"missing", "wrong"}
+            assert set(group.errors) == {"missing", "wrong", "odd"}
             assert "no-such-program" in str(group.errors["missing"])
             assert "server 'wrong', args[0]: the environment has no NOT_THERE" in str(group.errors["wrong"])
+            assert "port" in str(group.errors["odd"])
             assert group.disabled == {"off"}
             assert [tool.name for tool in await group.list_tools()] == ["weather__forecast"]
             with pytest.raises(ConnectionLost, match=r"server 'missing' is not connected: .*no-such-program"):

@@ -1,6 +1,8 @@
 """A bridge whose two sides speak the same era passes bytes, and reads none of them."""
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -10,9 +12,9 @@ from core.bridged import INITIALIZED, META, Behind, End, bridged, discovery, sha
 
 from mcpcore import Bridge, splicing
 from mcpcore.bridge import front as front_module
-from mcpcore.channel import Envelope, Inbox, Origin, Verifier
+from mcpcore.channel import Channel, Envelope, Inbox, Origin, Verifier
 from mcpcore.errors import CODE_HEADER_MISMATCH
-from mcpcore.jsonrpc import Request
+from mcpcore.jsonrpc import Notification, Request
 
 pytestmark = pytest.mark.anyio
 
@@ -210,17 +212,44 @@ async def test_what_http_repeats_of_a_call_is_compared_here() -> None:
     assert verifier.seen == 2 * [("tools/call", "x"), ({"type": "object"}, b'{"a": 1}')]
 
 
-async def test_of_the_clients_messages_those_come_first_that_were_sent_first() -> None:
-    async with bridged() as (front, behind, _):
+class Reluctant(Channel):
+    """Sends a notification only when it is allowed to, as HTTP does when a server takes its time to accept one."""
+
+    def __init__(self, channel: Channel, allowed: anyio.Event) -> None:
+        self._channel = channel
+        self._allowed = allowed
+
+    async def receive(self) -> Envelope:
+        return await self._channel.receive()
+
+    async def send(self, envelope: Envelope) -> None:
+        if isinstance(envelope.message, Notification) and envelope.message.method == "notifications/x":
+            await self._allowed.wait()
+        await self._channel.send(envelope)
+
+    async def aclose(self) -> None:
+        await self._channel.aclose()
+
+
+async def test_a_request_does_not_overtake_what_was_said_before_it() -> None:
+    allowed = anyio.Event()
+
+    class Slow(Behind):
+        @asynccontextmanager
+        async def connect(self) -> AsyncIterator[Channel]:
+            async with super().connect() as channel:
+                yield Reluctant(channel, allowed)
+
+    async with bridged(Slow()) as (front, behind, _):
         server = await shaken(front, behind)
-        for number in range(5):
-            await front.say({"method": "notifications/x", "params": {"n": number}})
-            await front.say({"id": number, "method": "x/y", "params": {"n": number}})
-        heard = [await server.hear() for _ in range(10)]
-        assert [message["params"]["n"] for message in heard if "id" not in message] == [0, 1, 2, 3, 4]
-        for number in range(5):
-            places = [index for index, message in enumerate(heard) if message["params"]["n"] == number]
-            assert "id" not in heard[places[0]], "a request overtook what was said before it"
+        await front.say({"method": "notifications/x", "params": {"n": 1}})
+        await front.say({"method": "notifications/x", "params": {"n": 2}})
+        await front.say({"id": 1, "method": "x/y"})
+        assert await server.heard_nothing()
+        allowed.set()
+        assert [(await server.hear("notifications/x"))["params"]["n"] for _ in range(2)] == [1, 2]
+        await server.answer(await server.hear("x/y"), {})
+        assert (await front.hear())["result"] == {}
 
 
 async def test_calls_at_once_do_not_meet() -> None:
