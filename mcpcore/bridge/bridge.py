@@ -16,14 +16,17 @@ from mcpcore.errors import CODE_SERVER_BUSY, ConnectionLost, LocalProtocolError,
 from mcpcore.groups import sole_error
 from mcpcore.revisions import Era
 from mcpcore.session import GRACE_SECONDS, Limits, Session
-from mcpcore.targets import transport_to
-from mcpcore.transport import Transport, TransportName
+from mcpcore.targets import Serves, transport_to
+from mcpcore.transport import MirrorsArguments, Transport, TransportName
 
-__all__ = ("LEAVE_SECONDS", "MAX_UPSTREAMS", "TIMEOUT_SECONDS", "Bridge", "BridgeStatistics")
+__all__ = ("LEAVE_SECONDS", "MAX_PROCESSES", "MAX_UPSTREAMS", "TIMEOUT_SECONDS", "Bridge", "BridgeStatistics")
 
-MAX_UPSTREAMS = 64
-"""Connections to the server behind, which for a command are processes. A session of the handshake era needs one of its
-own; the next client that wants to begin one is refused with `CODE_SERVER_BUSY`."""
+MAX_UPSTREAMS = 10_000
+"""Connections to the server behind, if that is a URL or in this process. A session of the handshake era needs one of
+its own; the next client that wants to begin one is refused with `CODE_SERVER_BUSY`."""
+
+MAX_PROCESSES = 64
+"""The same where each of them is a process, as for a command."""
 
 TIMEOUT_SECONDS = 3600.0
 """How long the server behind may take to answer one request. The client in front knows better what it waits for, and
@@ -50,7 +53,9 @@ class Bridge:
     which. Where both speak the same era, parameters and results pass as the bytes that they are.
 
     A channel that is served has a connection of its own to the server behind; requests without a session share one.
-    When it breaks, what is in flight is answered with the error `CODE_UPSTREAM_LOST`, and it is begun again.
+    There are `max_upstreams` at most: without it `MAX_UPSTREAMS`, or `MAX_PROCESSES` where each of them is a process.
+    `timeout` (seconds) is how long the server behind may take for one request.
+    When a connection breaks, what is in flight is answered with the error `CODE_UPSTREAM_LOST`, and it is begun again.
     """
 
     def __init__(
@@ -62,7 +67,7 @@ class Bridge:
         eras: Iterable[Era] = ALL_ERAS,
         limits: Limits | None = None,
         timeout: float = TIMEOUT_SECONDS,
-        max_upstreams: int = MAX_UPSTREAMS,
+        max_upstreams: int | None = None,
     ) -> None:
         self.transport: Transport = transport_to(target, headers=headers, auth=auth)
         self.backend: Literal["asyncio", "trio"] | None = getattr(target, "backend", None)
@@ -75,6 +80,9 @@ class Bridge:
         """The eras that the server behind is known to speak; None as long as nobody has asked."""
         self.on_stop: set[Callable[[float], None]] = set()
         """Called with the grace in seconds when the bridge is told to stop; must not wait."""
+        if max_upstreams is None:
+            cheap = isinstance(target, Serves) or isinstance(self.transport, MirrorsArguments)
+            max_upstreams = MAX_UPSTREAMS if cheap else MAX_PROCESSES
         self._max_upstreams = max_upstreams
         self._upstreams = 0
         self._sessions: dict[Session, Front] = {}

@@ -123,6 +123,10 @@ def _parser() -> "ArgumentParser":
         _TARGET + "\n" + _RUN + "\n" + _EXITS,
     )
     bridge.add_argument("target", metavar="TARGET", help="where the server is; see below")
+    bridge.add_argument("--timeout", metavar="SECONDS", help="how long the server behind may take for a request (3600)")
+    bridge.add_argument(
+        "--max-upstreams", metavar="NUMBER", help="connections to the server behind (10000; 64 for a command)"
+    )
     for server in (run, bridge):
         server.add_argument(
             "--transport", metavar="NAME", help="stdio (the default), http, sse, or several: http,sse share a port"

@@ -82,6 +82,21 @@ def test_a_server_that_is_gone_ends_a_bridge_on_stdio() -> None:
         assert "Traceback" not in said
 
 
+def test_a_server_that_dies_is_started_again(run: Any, tmp_path: Path) -> None:
+    file = tmp_path / "mortal_demo.py"
+    file.write_text(
+        "import os\nfrom mcpcore import Server\nserver = Server('mortal')\n"
+        "@server.tool\nasync def die() -> str: os._exit(3)\n"
+        "@server.tool\nasync def live() -> str: return 'alive'\n"
+    )
+    with bridging(stdio_target(file), "--transport", "http") as site:
+        for era in ("modern", "legacy"):
+            done = run("call", site.urls[0], "die", "--era", era)
+            assert (done.code, "-31502" in done.err) == (1, True)
+            assert run("call", site.urls[0], "live", "--era", era).out == "alive\n"
+        assert site.stop() == 0
+
+
 def test_stopping_lets_what_runs_finish(run: Any, tmp_path: Path) -> None:
     file = tmp_path / "slow_demo.py"
     file.write_text(

@@ -113,7 +113,7 @@ async def test_over_http_each_client_has_what_it_needs(eras: str, anyio_backend:
         async with anyio.create_task_group() as tasks:
 
             async def listen(*, task_status: Any) -> None:
-                await serve(bridge, "http,sse", port=0, task_status=task_status)  # type: ignore[arg-type]
+                await serve(bridge, "http,sse", port=0, task_status=task_status)
 
             http, sse = await tasks.start(listen)
             for url, era in ((http, "modern"), (http, "2025-06-18"), (sse, "2024-11-05")):
@@ -127,10 +127,10 @@ async def test_only_the_eras_that_it_is_told_to_speak() -> None:
     server = Server("behind")
     for era, other in (("legacy", "modern"), ("modern", "legacy")):
         bridge = Bridge(server, eras={Era(era)})
-        async with Client(bridge, era=era) as client:  # type: ignore[arg-type]
+        async with Client(bridge, era=era) as client:
             await client.ping()
         with pytest.raises(ConnectionLost):
-            await Client(bridge, era=other).__aenter__()  # type: ignore[arg-type]
+            await Client(bridge, era=other).__aenter__()
         async with Client(bridge) as client:
             assert client.revision.era.value == era
     with pytest.raises(LocalProtocolError, match="at least one"):
