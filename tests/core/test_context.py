@@ -84,12 +84,15 @@ async def test_what_a_handler_sends_in_one_go_is_written_together(
 async def test_a_handler_that_only_sends_holds_up_nobody(server: Server, by: str) -> None:
     began, ended = anyio.Event(), anyio.Event()
     enough = False
+    sent = 0
 
     @server.tool
     async def chatter(ctx: Context) -> None:
+        nonlocal sent
         began.set()
         try:
-            while not enough:
+            while not enough and sent < 100_000:
+                sent += 1
                 await ctx.info("more")
         finally:
             ended.set()
@@ -100,7 +103,7 @@ async def test_a_handler_that_only_sends_holds_up_nobody(server: Server, by: str
         enough = True
 
     with anyio.fail_after(PATIENCE):
-        async with wired(server) as peer:
+        async with wired(server, outbox_bytes=2**30) as peer:  # so that it never waits for the writer
             await peer.hello(R25_11)
             id = peer.request("tools/call", {"name": "chatter", "arguments": {}})
             await began.wait()
@@ -109,6 +112,7 @@ async def test_a_handler_that_only_sends_holds_up_nobody(server: Server, by: str
             else:
                 peer.request("tools/call", {"name": "stop", "arguments": {}})
             await ended.wait()
+    assert sent < 100_000
 
 
 async def test_without_a_token_there_is_no_progress(server: Server, revision: Revision) -> None:

@@ -13,6 +13,7 @@ from mcpcore.channel import Envelope, Inbox, Origin
 from mcpcore.errors import CODE_INVALID_REQUEST, CODE_PARSE_ERROR, LocalProtocolError
 from mcpcore.jsonrpc import Malformed, Notification, Oversize, Request, Response, error_response
 from mcpcore.testing import inject
+from mcpcore.testing.pipes import PIPE_BYTES
 from mcpcore.types import META_SUBSCRIPTION_ID
 
 pytestmark = pytest.mark.anyio
@@ -49,6 +50,20 @@ async def test_a_duplicate_id_in_flight_is_refused_and_the_first_request_is_unaf
         again, _ = await received(multiplexer)
         assert again.method == "again"
         tasks.cancel_scope.cancel()
+
+
+async def test_an_answer_that_is_alone_is_written_at_once_but_overtakes_nothing() -> None:
+    async with wired() as (peer, multiplexer):
+        await peer.say(*({"id": n, "method": "m"} for n in range(4)))
+        replies = [(await received(multiplexer))[1] for _ in range(4)]
+        await anyio.wait_all_tasks_blocked()
+        assert await replies[0].send(Envelope(Response(0, "first"), alone=True))
+        assert multiplexer.statistics()["unwritten_bytes"] == 0
+        assert await replies[1].send(Envelope(Response(1, "second")))
+        assert multiplexer.statistics()["unwritten_bytes"] > 0
+        assert await replies[2].send(Envelope(Response(2, "x" * PIPE_BYTES), alone=True))
+        assert await replies[3].send(Envelope(Response(3, "last"), alone=True))
+        assert [(await peer.hear())["id"] for _ in range(4)] == [0, 1, 2, 3]
 
 
 async def test_one_request_gets_one_response() -> None:

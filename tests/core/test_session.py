@@ -251,6 +251,25 @@ async def test_context_variables_that_a_handler_sets_are_its_own() -> None:
     assert seen == [("nobody", "ten")] * 8
 
 
+async def test_context_variables_do_not_reach_the_worker_that_a_leaving_one_calls() -> None:
+    go_on = anyio.Event()
+    seen: list[str] = []
+
+    async def answer(call: Call) -> Any:
+        seen.append(_user.get())
+        await go_on.wait()
+        _user.set("ann")
+        return {}
+
+    async with running(answer, limits=Limits(max_running=1)) as s:
+        inboxes = [await s.ask("set", n) for n in range(3)]
+        await settle()
+        go_on.set()
+        for inbox in inboxes:
+            await outcome(inbox)
+    assert seen == ["nobody"] * 3
+
+
 async def test_requests_that_wait_all_run_at_once_and_quick_ones_share_a_task() -> None:
     go_on = anyio.Event()
     tasks: set[int] = set()
