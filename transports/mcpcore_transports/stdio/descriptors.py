@@ -47,25 +47,28 @@ class InputDescriptor:
         self._fd = fd
         self._always_ready = stat.S_ISREG(os.fstat(fd).st_mode)
         self._watch: _Watch | None = None
+        self._has_begun = False
 
     async def read(self) -> bytes:
         """The next bytes, at most READ_BYTES; b"" at the end. Raises `ConnectionLost` when reading fails."""
+        if not self._has_begun:
+            self._begin()
         while True:
-            watch = None
             try:
-                if self._always_ready:
+                if self._watch is not None:
+                    await self._watch.wait()
+                elif self._always_ready:
                     await anyio.lowlevel.checkpoint()
-                elif (watch := self._watching()) is not None:
-                    await watch.wait()
                 else:
                     await anyio.wait_readable(self._fd)
             except OSError as refused:
                 if refused.errno not in _ALWAYS_READY:
                     raise ConnectionLost(f"cannot wait for input: {refused.strerror}") from refused
                 self._always_ready = True
+                self._watch = None
                 continue
             try:
-                return os.read(self._fd, READ_BYTES) if watch is None else watch.take()
+                return os.read(self._fd, READ_BYTES) if self._watch is None else self._watch.take()
             except BlockingIOError:
                 continue  # another process reads the same file, set O_NONBLOCK on it, and was faster
             except OSError as broken:
@@ -79,12 +82,11 @@ class InputDescriptor:
             self._watch.close()
         anyio.notify_closing(self._fd)
 
-    def _watching(self) -> "_Watch | None":
-        if self._watch is None:
-            loop: Any = anyio.lowlevel.current_token().native_token
-            if hasattr(loop, "add_reader"):
-                self._watch = _Watch(self._fd, loop)
-        return self._watch
+    def _begin(self) -> None:
+        self._has_begun = True
+        loop: Any = anyio.lowlevel.current_token().native_token
+        if not self._always_ready and hasattr(loop, "add_reader"):
+            self._watch = _Watch(self._fd, loop)
 
 
 class _Watch:
@@ -101,7 +103,8 @@ class _Watch:
         self._registered = False
         self._closed = False
         self._read: bytes | OSError | None = None
-        self._arrived: anyio.Event | None = None
+        self._arrived: Any = None
+        """A future of that event loop."""
 
     async def wait(self) -> None:
         """Wait until there is something to take. Raises `OSError` for what cannot be waited for."""
@@ -111,8 +114,8 @@ class _Watch:
             if not self._registered:
                 self._loop.add_reader(self._fd, self._on_readable)
                 self._registered = True
-            self._arrived = anyio.Event()
-            await self._arrived.wait()
+            self._arrived = self._loop.create_future()
+            await self._arrived
 
     def take(self) -> bytes:
         """What was read; raises the `OSError` that reading raised."""
@@ -125,8 +128,7 @@ class _Watch:
     def close(self) -> None:
         self._closed = True
         self._pause()
-        if self._arrived is not None:
-            self._arrived.set()
+        self._wake()
 
     def _on_readable(self) -> None:
         if self._read is not None:
@@ -138,8 +140,11 @@ class _Watch:
             self._read = error
         if not isinstance(self._read, bytes) or not self._read:
             self._pause()  # at the end, and when broken, it would be reported for ever
-        if self._arrived is not None:
-            self._arrived.set()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._arrived is not None and not self._arrived.done():  # it is done when the wait was cancelled
+            self._arrived.set_result(None)
 
     def _pause(self) -> None:
         if self._registered:
