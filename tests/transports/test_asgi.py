@@ -180,6 +180,20 @@ async def test_stream() -> None:
     assert exchange.complete
 
 
+@pytest.mark.parametrize(("method", "content"), [("GET", b"one two"), ("HEAD", b"")])
+async def test_parts_that_go_with_the_head_and_with_the_end(method: str, content: bytes) -> None:
+    exchange = Exchange(method).body(b"")
+
+    async def app(request: WebRequest, response: WebResponse) -> None:
+        await response.start(200, TEXT, first=b"one ")
+        await response.finish(b"two")
+
+    await exchange.run(app)
+    assert exchange.content == content
+    assert exchange.complete
+    assert len(exchange.sent) == 3
+
+
 async def test_head_and_bodiless_statuses() -> None:
     exchange = await Exchange("HEAD").body(b"").run(echo)
     assert (exchange.content, exchange.sent[0]["headers"][-1]) == (b"", (b"content-length", b"12"))

@@ -50,18 +50,18 @@ class Strict(WebResponse):
         await self._take("whole", body)
         self.finished = True
 
-    async def start(self, status: int, headers: Headers, *, idle_bytes: bytes = b"") -> None:
+    async def start(self, status: int, headers: Headers, *, first: bytes = b"", idle_bytes: bytes = b"") -> None:
         assert not self.started
         self.started = True
         self.status = status
-        await self._take("start")
+        await self._take("start", first)
 
     async def send(self, chunk: bytes) -> None:
         assert self.started
         await self._take("send", chunk)
 
-    async def finish(self) -> None:
-        await self._take("finish")
+    async def finish(self, last: bytes = b"") -> None:
+        await self._take("finish", last)
         self.finished = True
 
 
@@ -136,8 +136,9 @@ async def test_a_slow_reader_holds_the_handler_up_at_a_limit() -> None:
             await reply.send(said(number, OUTBOX_BYTES // 10))
             handed_over += 1
 
+    await reply.send(said(-1))  # goes with the head
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(reply.send, said(-1))
+        tasks.start_soon(reply.send, said(-2))
         await anyio.wait_all_tasks_blocked()
         tasks.start_soon(pour)
         await anyio.wait_all_tasks_blocked()
@@ -157,6 +158,7 @@ async def test_a_send_that_is_cancelled_takes_nobody_elses_events_with_it() -> N
         with scope:
             await reply.send(said(0))
 
+    await reply.send(said(9))  # goes with the head
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(cancelled)
         await anyio.wait_all_tasks_blocked()
@@ -180,6 +182,15 @@ async def test_a_client_that_left_closes_the_channel() -> None:
         assert not await reply.send(message)
         assert (reply.closed, reply.answered, told) == (True, False, [1])
         assert not await reply.send(ANSWER)
+
+
+async def test_the_head_goes_with_the_first_event_and_the_end_with_the_answer() -> None:
+    response = Strict()
+    reply = ExchangeReply(response, only_json=False)
+    assert await reply.send(said(1))
+    assert b'"number":1' in response.body
+    assert await reply.send(ANSWER)
+    assert response.calls == ["start", "finish"]
 
 
 async def test_only_json_leaves_events_out() -> None:

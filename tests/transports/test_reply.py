@@ -5,7 +5,8 @@ import pytest
 from transports.listening import MUCH, TEXT, echo, get, serving
 
 from mcpcore.errors import LocalProtocolError
-from mcpcore_transports.web.exchange import WebRequest, WebResponse
+from mcpcore_transports.web.access import AccessEntry
+from mcpcore_transports.web.exchange import Headers, WebRequest, WebResponse
 
 pytestmark = pytest.mark.anyio
 
@@ -136,3 +137,38 @@ async def test_one_response_per_request() -> None:
     async with serving(app) as served, served.connect() as wire:
         assert (await wire.ask())[2] == b"one"
         assert (await wire.ask())[2] == b"one"
+
+
+@pytest.mark.parametrize(
+    ("asked", "headers", "expected"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", TEXT, b"3\r\none\r\n5\r\n two \r\n5\r\nthree\r\n0\r\n\r\n"),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", (("content-length", "13"),), b"one two three"),
+        (b"GET / HTTP/1.0\r\n\r\n", TEXT, b"one two three"),
+        (b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", TEXT, b""),
+    ],
+)
+async def test_parts_that_go_with_the_head_and_with_the_end(asked: bytes, headers: Headers, expected: bytes) -> None:
+    async def app(request: WebRequest, response: WebResponse) -> None:
+        await response.start(200, headers, first=b"one")
+        await response.send(b" two ")
+        await response.finish(b"three")
+
+    entries: list[AccessEntry] = []
+    async with serving(app, access_log=entries.append) as served, served.connect() as wire:
+        await wire.send(asked)
+        await wire.until(b"\r\n\r\n")
+        assert await wire.exactly(len(expected)) == expected
+        await wire.send(b"\r\n")
+    assert [entry.sent_bytes for entry in entries] == [13 if expected else 0]
+
+
+async def test_a_last_part_beyond_the_declared_length_is_refused() -> None:
+    async def app(request: WebRequest, response: WebResponse) -> None:
+        await response.start(200, (("content-length", "4"),), first=b"one")
+        with pytest.raises(LocalProtocolError, match="longer"):
+            await response.finish(b"two")
+        await response.finish(b"!")
+
+    async with serving(app) as served, served.connect() as wire:
+        assert (await wire.ask())[2] == b"one!"

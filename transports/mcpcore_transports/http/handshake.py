@@ -186,19 +186,20 @@ class HandshakeExchange:
             else:  # every other error is for the session's client to read from the body
                 await response.send_whole(200, (*JSON_HEADERS, *cors), item.data)
             return
-        await response.start(200, (*EVENT_STREAM_HEADERS, *cors), idle_bytes=KEEP_ALIVE)
-        if item is not None:
-            await response.send(self._event(item))
+        first = b"" if item is None else self._event(item)
+        await response.start(200, (*EVENT_STREAM_HEADERS, *cors), first=first, idle_bytes=KEEP_ALIVE)
         await self._relay(response, reader, set())
 
     async def _relay(self, response: WebResponse, reader: Reader, seen: set[str]) -> None:
         """Send what comes, until the stream is over or another response reads it."""
+        last = b""
         while (item := await reader.next()) is not None:
-            if item.id is None or item.id not in seen:
-                await response.send(self._event(item))
+            event = b"" if item.id is not None and item.id in seen else self._event(item)
             if item.final:
+                last = event
                 break
-        await response.finish()
+            await response.send(event)
+        await response.finish(last)
 
     def _event(self, item: Item) -> bytes:
         if item.retry_ms is not None:

@@ -111,9 +111,10 @@ class ExchangeReply(ReplyChannel):
                 await self._wait_sent()
             self._answering = True
             if self._response.started or self._unsent:
+                if not self._response.started:
+                    await self._flush()
                 self._unsent.append(encode_event(frame, event="message"))
-                await self._flush()
-                await self._response.finish()
+                await self._response.finish(self._taken())
             else:
                 status = status_of(message)
                 headers = (*JSON_HEADERS, *self._extra)
@@ -148,14 +149,20 @@ class ExchangeReply(ReplyChannel):
         self._sending = True
         try:
             if not self._response.started:
-                await self._response.start(200, (*EVENT_STREAM_HEADERS, *self._extra), idle_bytes=KEEP_ALIVE)
+                headers = (*EVENT_STREAM_HEADERS, *self._extra)
+                await self._response.start(200, headers, first=self._taken(), idle_bytes=KEEP_ALIVE)
+                self._tell_sent()
             while self._unsent:
-                unsent, self._unsent = self._unsent, []
-                await self._response.send(b"".join(unsent))
+                await self._response.send(self._taken())
                 self._tell_sent()
         finally:
             self._sending = False
             self._tell_sent()
+
+    def _taken(self) -> bytes:
+        """What is unsent, for whoever sends it."""
+        unsent, self._unsent = self._unsent, []
+        return unsent[0] if len(unsent) == 1 else b"".join(unsent)
 
     async def _wait_sent(self) -> None:
         if self._sent is None:

@@ -142,13 +142,14 @@ class AsgiResponse(WebResponse):
         self.finished = True
         await self._client.send_last(b"" if self._silent or has_no_body(status) else body)
 
-    async def start(self, status: int, headers: Headers, *, idle_bytes: bytes = b"") -> None:
+    async def start(self, status: int, headers: Headers, *, first: bytes = b"", idle_bytes: bytes = b"") -> None:
         client = self._client
         client.watch_once()
         await self._begin(status, headers)
         self._silent = self._silent or has_no_body(status)
         # Servers may hold the head back until there is a first piece of the body.
-        await client.send({"type": "http.response.body", "body": b"", "more_body": True})
+        body = b"" if self._silent else first
+        await client.send({"type": "http.response.body", "body": body, "more_body": True})
         if idle_bytes and not self._silent:
             client.keep_alive(idle_bytes)
 
@@ -160,12 +161,12 @@ class AsgiResponse(WebResponse):
         else:
             await anyio.lowlevel.checkpoint()
 
-    async def finish(self) -> None:
+    async def finish(self, last: bytes = b"") -> None:
         if not self.started:
             raise LocalProtocolError("finish is for after start")
         if not self.finished:
             self.finished = True
-            await self._client.send_last(b"")
+            await self._client.send_last(b"" if self._silent else last)
 
     async def _begin(self, status: int, headers: Headers) -> None:
         if self.started:

@@ -73,8 +73,8 @@ class WebResponse(ABC):
         """The response in one write; content-length is added. Raises `ConnectionLost`."""
 
     @abstractmethod
-    async def start(self, status: int, headers: Headers, *, idle_bytes: bytes = b"") -> None:
-        """Begin a streamed response; the head is sent at once, not with the first `send`.
+    async def start(self, status: int, headers: Headers, *, first: bytes = b"", idle_bytes: bytes = b"") -> None:
+        """Begin a streamed response; the head is sent at once, together with `first`, which begins the body.
 
         When nothing has been sent for the host's idle time (15 seconds), `idle_bytes` are, so that proxies and
         clients do not take a quiet stream for a dead one. Raises `ConnectionLost`.
@@ -88,8 +88,8 @@ class WebResponse(ABC):
         """
 
     @abstractmethod
-    async def finish(self) -> None:
-        """End the body. A response that was started and not finished reaches the client as a broken one."""
+    async def finish(self, last: bytes = b"") -> None:
+        """Send a last part, and end the body. A response that was started and not finished reaches the client as a broken one."""
 
 
 Application: TypeAlias = Callable[[WebRequest, WebResponse], Awaitable[None]]

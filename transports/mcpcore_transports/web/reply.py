@@ -45,7 +45,7 @@ class ConnectionReply(Reply):
         await self._connection.write(data)
         self.finished = True
 
-    async def start(self, status: int, headers: Headers, *, idle_bytes: bytes = b"") -> None:
+    async def start(self, status: int, headers: Headers, *, first: bytes = b"", idle_bytes: bytes = b"") -> None:
         framing = b""
         delimited = True
         declared = [value for name, value in headers if name.lower() == "content-length"]
@@ -60,7 +60,7 @@ class ConnectionReply(Reply):
             delimited = self._silent
         data = encode_head(status, headers, framing + self._fate(keep=delimited))
         self._begin(status)
-        await self._connection.write(data)
+        await self._connection.write(data + self._part(first) if first else data)
         if idle_bytes and not self._silent and not declared:
             self.idle_bytes = encode_chunk(idle_bytes) if self._chunked else idle_bytes
 
@@ -69,28 +69,26 @@ class ConnectionReply(Reply):
             raise LocalProtocolError("send is for between start and finish")
         connection = self._connection
         await anyio.lowlevel.checkpoint_if_cancelled()
-        if chunk and not self._silent:
-            if self._left >= 0:
-                if len(chunk) > self._left:
-                    raise LocalProtocolError("the body is longer than its content-length")
-                self._left -= len(chunk)
-            self.sent_bytes += len(chunk)
-            await connection.write(encode_chunk(chunk) if self._chunked else chunk)
+        if part := self._part(chunk):
+            await connection.write(part)
         now = time.monotonic()
         if now - connection.yielded > YIELD_SECONDS:
             connection.yielded = now
             await anyio.lowlevel.checkpoint()
 
-    async def finish(self) -> None:
+    async def finish(self, last: bytes = b"") -> None:
         if not self.started:
             raise LocalProtocolError("finish is for after start")
         if self.finished:
             return
+        end = self._part(last)
         if self._left > 0 and not self._silent:
             raise LocalProtocolError("the body is shorter than its content-length")
         self.idle_bytes = b""
         if self._chunked and not self._silent:
-            await self._connection.write(LAST_CHUNK)
+            end += LAST_CHUNK
+        if end:
+            await self._connection.write(end)
         self.finished = True
 
     async def send_refusal(self, refusal: BadRequest) -> None:
@@ -107,6 +105,17 @@ class ConnectionReply(Reply):
             return
         self.finished = True
         self.reusable = False
+
+    def _part(self, chunk: bytes) -> bytes:
+        """A part of the body as it goes over the connection, counted."""
+        if not chunk or self._silent:
+            return b""
+        if self._left >= 0:
+            if len(chunk) > self._left:
+                raise LocalProtocolError("the body is longer than its content-length")
+            self._left -= len(chunk)
+        self.sent_bytes += len(chunk)
+        return encode_chunk(chunk) if self._chunked else chunk
 
     def _begin(self, status: int) -> None:
         if self.started:
