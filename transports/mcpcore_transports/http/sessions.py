@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -52,8 +51,8 @@ class HttpSession(Channel):
         """What belongs to no request: it is read by GET."""
         self.unasked.streaming = True
         self._streams["0"] = self.unasked
-        self._answered: deque[Stream] = deque()
-        """Streams that are over and were kept, oldest first."""
+        self._answered: list[Stream] = []
+        """Streams that are over and were kept, oldest first. A deque would take a kilobyte of every idle session."""
         self.last_used = now
         self.closed: bool = False
 
@@ -86,7 +85,7 @@ class HttpSession(Channel):
 
     async def _forget_oldest(self) -> None:
         while len(self._answered) > KEPT_STREAMS:
-            oldest = self._answered.popleft()
+            oldest = self._answered.pop(0)
             self._streams.pop(oldest.name, None)
             await self._store.forget(self.id, oldest.name)
 

@@ -4,7 +4,6 @@ The far end of its reply channel is this stream and not the socket: a connection
 client may come back for the rest (2025-03-26 … 2025-11-25, "Resumability and Redelivery").
 """
 
-from collections import deque
 from collections.abc import Callable
 
 import anyio
@@ -46,7 +45,7 @@ class Reader:
     """One HTTP response that reads a stream. The newest one wins; an older one is told that it has been replaced."""
 
     def __init__(self) -> None:
-        self._items: deque[Item] = deque()
+        self._items: list[Item] = []  # a deque would take a kilobyte of every stream that waits
         self._size = 0
         self._arrived: anyio.Event | None = None
         self._left: anyio.Event | None = None
@@ -59,7 +58,7 @@ class Reader:
                 return None
             self._arrived = anyio.Event()
             await self._arrived.wait()
-        item = self._items.popleft()
+        item = self._items.pop(0)
         self._size -= len(item.data)
         if self._left is not None:
             self._left.set()
@@ -94,8 +93,8 @@ class Stream(ReplyChannel):
         "_attached",
         "_exchange",
         "_id",
+        "_lock",
         "_on_over",
-        "_order",
         "_reader",
         "_session",
         "_store",
@@ -127,7 +126,7 @@ class Stream(ReplyChannel):
         self._reader: Reader | None = None
         self._waits = False
         self._attached: anyio.Event | None = None
-        self._order = anyio.Lock(fast_acquire=True)
+        self._lock: anyio.Lock | None = None
         self.name: str = name
         self.streaming: bool = False
         """Whether anything has been sent but the answer, so that the response is an event stream; until then nothing
@@ -157,6 +156,13 @@ class Stream(ReplyChannel):
             reader.end()
             if self._reader is reader:
                 self._reader = None
+
+    @property
+    def _order(self) -> anyio.Lock:
+        """Held while an event gets its id and is sent. Made by the first one: most streams of sessions have none."""
+        if self._lock is None:
+            self._lock = anyio.Lock(fast_acquire=True)
+        return self._lock
 
     async def begin(self) -> None:
         """Make an event stream of the response, if it is not one already."""

@@ -89,7 +89,10 @@ class WebResponse(ABC):
 
     @abstractmethod
     async def finish(self, last: bytes = b"") -> None:
-        """Send a last part, and end the body. A response that was started and not finished reaches the client as a broken one."""
+        """Send a last part, and end the body.
+
+        A response that was started and not finished reaches the client as a broken one.
+        """
 
 
 Application: TypeAlias = Callable[[WebRequest, WebResponse], Awaitable[None]]
