@@ -65,7 +65,7 @@ undecoded frames, so that many plain calls weigh less than a megabyte."""
 
 MAX_RESTING = 2
 """Workers of one session that stay for the next request when there is none: one to answer it, and one to be on its
-way meanwhile. A task at rest holds a few kilobytes, and sessions may be many."""
+way meanwhile. A task at rest holds some 6 KB: whoever has very many sessions that are seldom used sets it to 0."""
 
 MAX_STREAMS = 100
 """Requests of one peer that stay open by design (`subscriptions/listen`); they take no place from the others."""
@@ -78,11 +78,12 @@ logger: logging.Logger = logging.getLogger("mcpcore.session")
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much one peer may have in flight. Each counts messages."""
+    """How much one peer may have in flight, in messages, and how many workers wait for more."""
 
     max_running: int = MAX_RUNNING
     max_waiting: int = MAX_WAITING
     max_streams: int = MAX_STREAMS
+    max_resting: int = MAX_RESTING
 
 
 class SessionStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -477,7 +478,7 @@ class Session:
                     context.run(self._call_workers)
                     return
             self._pace = 1
-            if len(self._resting) >= MAX_RESTING:
+            if len(self._resting) >= self._limits.max_resting:
                 return
             called = anyio.Event()
             self._resting.append(called)

@@ -270,6 +270,17 @@ async def test_context_variables_do_not_reach_the_worker_that_a_leaving_one_call
     assert seen == ["nobody"] * 3
 
 
+async def test_with_no_worker_at_rest_every_request_is_answered_too() -> None:
+    async with running(limits=Limits(max_resting=0)) as s:
+        idle = len(anyio.get_running_tasks())
+        for n in range(3):
+            inboxes = [await s.ask("quick", id) for id in range(3)]
+            for inbox in inboxes:
+                assert isinstance(await outcome(inbox), Response)
+            await settle()
+            assert len(anyio.get_running_tasks()) == idle, n
+
+
 async def test_requests_that_wait_all_run_at_once_and_quick_ones_share_a_task() -> None:
     go_on = anyio.Event()
     tasks: set[int] = set()
