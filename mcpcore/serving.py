@@ -120,9 +120,9 @@ def run_server(
     """Run a server as the whole program; see `Server.run`.
 
     `backend` is "asyncio" or "trio"; without it the server's own choice counts, then MCPCORE_BACKEND, then asyncio,
-    because most tools in the wild call libraries that need it. With asyncio, uvloop's event loop is used where it is
-    installed; `uvloop=False`, or MCPCORE_UVLOOP=no, keeps the standard library's. `listening` is called with what the
-    transport reports when it has started. Under hypercorn, which a client that stops reading can keep from returning, a
+    because most tools in the wild call libraries that need it. With asyncio, HTTP runs on uvloop's event loop where it
+    is installed; `uvloop=False`, or MCPCORE_UVLOOP=no, keeps the standard library's. `listening` is called with what
+    the transport reports when it has started. Under hypercorn, which a client that stops reading can keep from returning, a
     signal ends the process itself when the grace and another second are over. `workers` are processes that share an
     HTTP port.
     """
@@ -145,7 +145,7 @@ def run_server(
     alarm = _Alarm(grace + _ALARM_SECONDS) if options.get("http_server") == "hypercorn" else None
     main = partial(_main, server, transport, grace, listening, alarm, options)
     try:
-        stopped_by = anyio.run(main, backend=backend, backend_options=_loop_options(backend, uvloop))
+        stopped_by = anyio.run(main, backend=backend, backend_options=_loop_options(backend, transport, uvloop))
     finally:
         if alarm is not None:
             alarm.cancel()
@@ -153,11 +153,18 @@ def run_server(
         raise KeyboardInterrupt
 
 
-def _loop_options(backend: str, uvloop: bool | None) -> dict[str, bool]:
-    """Which event loop asyncio runs on. Raises `LocalProtocolError` when uvloop is asked for and not installed."""
-    if uvloop is None and os.environ.get("MCPCORE_UVLOOP", "").lower() in ("0", "false", "no", "off"):
-        uvloop = False
+def _loop_options(backend: str, transport: str, uvloop: bool | None) -> dict[str, bool]:
+    """Which event loop asyncio runs on. Raises `LocalProtocolError` when uvloop is asked for and cannot be had.
+
+    Not for stdio: uvloop makes non-blocking what it waits for, and there the host, or its terminal, shares that.
+    """
     if backend != "asyncio" or uvloop is False:
+        return {}
+    if others := [name for name in transport.split(",") if name.strip() not in ("http", "sse")]:
+        if uvloop:
+            raise LocalProtocolError(f"uvloop is for http and sse: it changes descriptors that {others[0]} shares")
+        return {}
+    if uvloop is None and os.environ.get("MCPCORE_UVLOOP", "").lower() in ("0", "false", "no", "off"):
         return {}
     try:
         import_module("uvloop")

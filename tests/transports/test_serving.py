@@ -29,6 +29,8 @@ Serve = Callable[..., Any]
 
 def run_server(server: Server, transport: str = "stdio", *, backend: str | None = None, **options: Any) -> None:
     """As the one under test, with uvloop for a third backend."""
+    if backend == "uvloop":
+        transport = "http"
     if backend in ("asyncio", "uvloop"):
         options["uvloop"] = backend == "uvloop"
         backend = "asyncio"
@@ -44,7 +46,7 @@ def transport(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Serve], str
         module.serve = function  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "made_for_test", package)
         monkeypatch.setitem(sys.modules, "made_for_test.server", module)
-        monkeypatch.setattr("mcpcore.transport._OURS", {"made": "made_for_test"})
+        monkeypatch.setattr("mcpcore.transport._OURS", {"made": "made_for_test", "http": "made_for_test"})
         return "made"
 
     return register
@@ -113,14 +115,20 @@ def test_uvloop_is_used_where_it_is_installed(
         monkeypatch.setitem(sys.modules, "uvloop", None)
     if environment is not None:
         monkeypatch.setenv("MCPCORE_UVLOOP", environment)
-    serving.run_server(Server("x"), transport(serve_it), uvloop=uvloop)
+    name = transport(serve_it)
+    serving.run_server(Server("x"), "http", uvloop=uvloop)
+    if uvloop is None:
+        serving.run_server(Server("x"), name)
+        assert found.pop() == "asyncio"  # for HTTP alone
     assert found == [expected]
 
 
 def test_uvloop_that_is_not_installed(transport: Callable[[Serve], str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
     with pytest.raises(LocalProtocolError, match=r"install mcpcore\[fast\]"):
-        serving.run_server(Server("x"), "stdio", uvloop=True)
+        serving.run_server(Server("x"), "http", uvloop=True)
+    with pytest.raises(LocalProtocolError, match="it changes descriptors that stdio shares"):
+        serving.run_server(Server("x"), "http,stdio", uvloop=True)
 
 
 def test_a_backend_or_transport_that_is_none_is_refused_with_what_there_is() -> None:
