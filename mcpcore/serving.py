@@ -122,9 +122,9 @@ def run_server(
     `backend` is "asyncio" or "trio"; without it the server's own choice counts, then MCPCORE_BACKEND, then asyncio,
     because most tools in the wild call libraries that need it. With asyncio, HTTP runs on uvloop's event loop where it
     is installed; `uvloop=False`, or MCPCORE_UVLOOP=no, keeps the standard library's. `listening` is called with what
-    the transport reports when it has started. Under hypercorn, which a client that stops reading can keep from returning, a
-    signal ends the process itself when the grace and another second are over. `workers` are processes that share an
-    HTTP port.
+    the transport reports when it has started. Under hypercorn, which a client that stops reading can keep from
+    returning, a signal ends the process itself when the grace and another second are over. `workers` are processes
+    that share an HTTP port.
     """
     if workers != 1:
 

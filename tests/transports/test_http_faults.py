@@ -420,3 +420,37 @@ async def test_one_of_two_stops_under_load_and_no_call_is_lost_or_run_twice() ->
                 tasks.start_soon(caller, goes)
             await two_hundred.wait()
     assert answered == ran == 20 * 30
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+@pytest.mark.parametrize("parser", ["h11", "httptools"])
+async def test_whichever_parser_reads_the_requests(parser: str, era: str) -> None:
+    reports = []
+
+    async def report(progress: float, total: float | None, message: str | None) -> None:
+        reports.append(progress)
+
+    server = mcpcore.Server("x")
+
+    @server.tool
+    async def climb(to: int, ctx: mcpcore.Context) -> str:
+        for step in range(to):
+            await ctx.progress(step + 1)
+        return "there"
+
+    async with anyio.create_task_group() as tasks:
+
+        async def run(*, task_status: Any) -> None:
+            await serve(server, port=0, http_parser=parser, task_status=task_status)
+
+        url = (await tasks.start(run))[0]
+        async with mcpcore.Client(url, era=era) as client:
+            result = await client.call_tool("climb", {"to": 300}, on_progress=report, timeout=20)
+            assert result.structured_content == {"result": "there"}
+        tasks.cancel_scope.cancel()
+    assert reports == list(range(1, 301))
+
+
+async def test_a_parser_that_there_is_not_is_refused_before_anything_listens() -> None:
+    with pytest.raises(mcpcore.LocalProtocolError, match="http_parser is auto, h11 or httptools"):
+        await serve(mcpcore.Server("x"), port=0, http_parser="nodejs")
