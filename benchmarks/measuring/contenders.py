@@ -65,9 +65,9 @@ class Installed:
 
     # ------------------------------------------------------------------ programs
 
-    def ours(self, program: str, *flags: str, backend: str, name: str | None = None) -> Contender:
+    def ours(self, program: str, *flags: str, backend: str) -> Contender:
         command = (self.python, str(HERE / program), "--backend", backend, *flags)
-        return Contender(name or f"ours {backend}", "ours", command, self._own)
+        return Contender(f"ours {backend}", "ours", command, self._own)
 
     def official(self, program: str, *flags: str) -> Contender:
         python = self._peer_python("official", "mcp")

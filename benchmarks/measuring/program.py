@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from measuring.contenders import HERE, Contender, Installed
-from measuring.process import DRIVER_CORE, NotInstalled, Tested, free_port, pin, started
+from measuring.process import DRIVER_CORE, TESTED_CORE, NotInstalled, Tested, free_port, pin, started
 from measuring.slices import Row, Slice, interleaved
 from measuring.table import Case, Report, as_json, as_text
 
@@ -54,13 +54,15 @@ class Program:
     def __exit__(self, *reason: object) -> None:
         self._stack.close()
 
-    def server(self, contender: Contender, *, http: bool) -> Tested:
+    def server(self, contender: Contender, *, http: bool, core: int = TESTED_CORE) -> Tested:
         """A server of that contender; the same one each time. Over HTTP it listens when this returns."""
         key = (*contender.command, str(http))
         running = self._running.get(key)
         if running is None:
             port = free_port() if http else None
-            running = self._stack.enter_context(started(contender.command, contender.environment, port=port))
+            running = self._stack.enter_context(
+                started(contender.command, contender.environment, port=port, core=core)
+            )
             if http:
                 running.wait_listening()
             self._running[key] = running

@@ -1,0 +1,61 @@
+"""CPU of a client per `tools/call`, every client against the same server, the limit's: 100 B of text echoed.
+
+    python benchmarks/client.py [--slices 7] [--seconds 0.6] [--only ours] [--case HTTP] [--json FILE]
+
+One call at a time. What is measured is the CPU time of the client's process; the server runs on another core.
+Peers: `install_peers.sh`.
+"""
+
+from collections.abc import Callable
+from functools import partial
+
+from measuring.client import command_flag, order
+from measuring.contenders import Contender
+from measuring.process import DRIVER_CORE
+from measuring.program import Entry, Program
+from measuring.slices import Slice
+
+
+def ready(program: Program, contender: Callable[[], Contender]) -> tuple[str, Slice]:
+    made = contender()
+    client = program.server(made, http=False)
+    order(client, "")
+    order(client, "call 0.3 100")
+
+    def measure() -> float:
+        found = order(client, f"call {program.seconds} 100")
+        return float(found["cpu_ns"] / found["calls"] / 1000)
+
+    return made.group, measure
+
+
+def main() -> None:
+    with Program("client", __doc__, slices=7, seconds=0.6) as program:
+        installed = program.installed
+        served = installed.limit("h11 trio", "servers/limit_http.py", "--backend", "trio", needs="trio")
+        port = program.server(served, http=True, core=DRIVER_CORE).port
+        piped = installed.limit(
+            "inline trio", "servers/limit_stdio.py", "--backend", "trio", "--how", "inline", needs="trio"
+        )
+        for name, flags in (
+            ("client, HTTP", ("--url", f"http://127.0.0.1:{port}/mcp")),
+            ("client, stdio", command_flag(piped)),
+        ):
+            contenders: list[tuple[str, Callable[[], Contender]]] = [
+                ("ours asyncio", partial(installed.ours, "clients/ours.py", *flags, backend="asyncio")),
+                ("ours trio", partial(installed.ours, "clients/ours.py", *flags, backend="trio")),
+                ("official SDK", partial(installed.official, "clients/official.py", *flags)),
+                ("FastMCP", partial(installed.fastmcp, "clients/fastmcp_client.py", *flags)),
+            ]
+            for backend in ("asyncio", "trio"):
+                limit = partial(
+                    installed.limit, backend, "clients/limit.py", "--backend", backend, *flags, needs="trio"
+                )
+                contenders.append((f"limit {backend}", limit))
+            entries: list[Entry] = [(who, partial(ready, program, made)) for who, made in contenders]
+            program.case(name, "us of client CPU per call", entries)
+        program.finish()
+
+
+if __name__ == "__main__":
+    main()
