@@ -42,14 +42,14 @@ def main() -> None:
             ("client, stdio", command_flag(piped)),
         ):
             contenders: list[tuple[str, Callable[[], Contender]]] = [
-                ("ours asyncio", partial(installed.ours, "clients/ours.py", *flags, backend="asyncio")),
-                ("ours trio", partial(installed.ours, "clients/ours.py", *flags, backend="trio")),
-                ("official SDK", partial(installed.official, "clients/official.py", *flags)),
+                ("ours asyncio", partial(installed.ours, "clients/ours_client.py", *flags, backend="asyncio")),
+                ("ours trio", partial(installed.ours, "clients/ours_client.py", *flags, backend="trio")),
+                ("official SDK", partial(installed.official, "clients/official_client.py", *flags)),
                 ("FastMCP", partial(installed.fastmcp, "clients/fastmcp_client.py", *flags)),
             ]
             for backend in ("asyncio", "trio"):
                 limit = partial(
-                    installed.limit, backend, "clients/limit.py", "--backend", backend, *flags, needs="trio"
+                    installed.limit, backend, "clients/limit_client.py", "--backend", backend, *flags, needs="trio"
                 )
                 contenders.append((f"limit {backend}", limit))
             entries: list[Entry] = [(who, partial(ready, program, made)) for who, made in contenders]

@@ -34,16 +34,16 @@ def main() -> None:
         for era in ("modern", "legacy"):
             flags = ("--era", era)
             contenders: list[tuple[str, Callable[[], Contender]]] = [
-                ("ours asyncio", partial(installed.ours, "clients/ours.py", *flags, backend="asyncio")),
-                ("ours trio", partial(installed.ours, "clients/ours.py", *flags, backend="trio")),
-                ("official SDK", partial(installed.official, "clients/official.py", *flags)),
+                ("ours asyncio", partial(installed.ours, "clients/ours_client.py", *flags, backend="asyncio")),
+                ("ours trio", partial(installed.ours, "clients/ours_client.py", *flags, backend="trio")),
+                ("official SDK", partial(installed.official, "clients/official_client.py", *flags)),
             ]
             if era == "legacy":
                 contenders.append(("FastMCP", partial(installed.fastmcp, "clients/fastmcp_client.py", *flags)))
             for backend in ("asyncio", "trio"):
                 name = f"channels {backend}"
                 limit = partial(
-                    installed.limit, name, "clients/limit.py", "--backend", backend, *flags, needs="trio"
+                    installed.limit, name, "clients/limit_client.py", "--backend", backend, *flags, needs="trio"
                 )
                 contenders.append((f"limit {name}", limit))
             entries: list[Entry] = [(name, partial(ready, program, made)) for name, made in contenders]

@@ -17,6 +17,9 @@ from measuring.slices import Slice
 
 NOTIFICATIONS = 10_000
 
+Pair = tuple[str, Callable[[], Contender], Callable[..., Contender]]
+"""A name, its server, and its client given the flags that say where the server is."""
+
 
 def ready(program: Program, client: Callable[[], Contender]) -> tuple[str, Slice]:
     made = client()
@@ -44,19 +47,19 @@ def main() -> None:
             port = program.server(server(), http=True, core=DRIVER_CORE).port
             return client("--url", f"http://127.0.0.1:{port}/mcp")
 
-        python: list[tuple[str, Callable[[], Contender], Callable[..., Contender]]] = [
+        python: list[Pair] = [
             (
                 f"ours {backend}",
-                partial(have.ours, "servers/ours.py", backend=backend),
-                partial(have.ours, "clients/ours.py", backend=backend),
+                partial(have.ours, "servers/ours_server.py", backend=backend),
+                partial(have.ours, "clients/ours_client.py", backend=backend),
             )
             for backend in ("asyncio", "trio")
         ]
         python += [
             (
                 "official SDK",
-                partial(have.official, "servers/official.py"),
-                partial(have.official, "clients/official.py"),
+                partial(have.official, "servers/official_server.py"),
+                partial(have.official, "clients/official_client.py"),
             ),
             (
                 "FastMCP",
@@ -64,25 +67,27 @@ def main() -> None:
                 partial(have.fastmcp, "clients/fastmcp_client.py"),
             ),
         ]
-        node = (
+        node: Pair = (
             "TypeScript SDK",
             partial(have.typescript, "servers/typescript.mjs"),
             partial(have.typescript, "clients/typescript.mjs"),
         )
 
-        def limits(server: str, *flags: str) -> list[tuple[str, Callable[[], Contender], Callable[..., Contender]]]:
+        def limits(server: str, *flags: str) -> list[Pair]:
             return [
                 (
                     f"limit {backend}",
                     partial(have.limit, backend, server, "--backend", backend, *flags, needs="trio"),
-                    partial(have.limit, backend, "clients/limit.py", "--backend", backend, needs="trio"),
+                    partial(have.limit, backend, "clients/limit_client.py", "--backend", backend, needs="trio"),
                 )
                 for backend in ("asyncio", "trio")
             ]
 
+        pairs_stdio: list[Pair] = [*python, node, *limits("servers/limit_stdio.py")]
+        pairs_http: list[Pair] = [*python, *limits("servers/limit_http.py")]
         for name, connect, pairs in (
-            ("progress, stdio", over_stdio, [*python, node, *limits("servers/limit_stdio.py")]),
-            ("progress, HTTP", over_http, [*python, *limits("servers/limit_http.py")]),
+            ("progress, stdio", over_stdio, pairs_stdio),
+            ("progress, HTTP", over_http, pairs_http),
         ):
             entries: list[Entry] = [
                 (who, partial(ready, program, partial(connect, server, client))) for who, server, client in pairs

@@ -42,9 +42,9 @@ def main() -> None:
     with Program("stdio", __doc__, slices=7, seconds=0.6) as program:
         installed = program.installed
         contenders: list[tuple[str, Callable[[], Contender]]] = [
-            ("ours asyncio", partial(installed.ours, "servers/ours.py", backend="asyncio")),
-            ("ours trio", partial(installed.ours, "servers/ours.py", backend="trio")),
-            ("official SDK", partial(installed.official, "servers/official.py")),
+            ("ours asyncio", partial(installed.ours, "servers/ours_server.py", backend="asyncio")),
+            ("ours trio", partial(installed.ours, "servers/ours_server.py", backend="trio")),
+            ("official SDK", partial(installed.official, "servers/official_server.py")),
             ("FastMCP", partial(installed.fastmcp, "servers/fastmcp_server.py")),
             ("TypeScript SDK", partial(installed.typescript, "servers/typescript.mjs")),
         ]

@@ -37,7 +37,6 @@ class Installed:
         self.python = python
         self.peers = peers
         self._environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-        self._environment["PYTHONDONTWRITEBYTECODE"] = "1"
         given = os.environ.get("PYTHONPATH")
         self._own = dict(self._environment)
         if given is not None:

@@ -51,10 +51,7 @@ class LineDriver:
         try:
             while flying:
                 if unsent:
-                    try:
-                        unsent = unsent[os.write(write_fd, unsent) :]
-                    except BlockingIOError:
-                        pass
+                    unsent = _written(write_fd, unsent)
                 if bool(unsent) != registered:
                     registered = bool(unsent)
                     if registered:
@@ -81,9 +78,16 @@ class LineDriver:
         return answered, self._server.cpu_ns() - began_cpu, time.perf_counter() - began
 
 
+def _written(fd: int, data: memoryview) -> memoryview:
+    """Write what there is room for; returns the rest."""
+    try:
+        return data[os.write(fd, data) :]
+    except BlockingIOError:
+        return data
+
+
 def ask(server: Tested, line: bytes) -> Any:
     """Send one message, return the first answer that has an id, decoded. Raises RuntimeError when none comes."""
-    os.set_blocking(server.stdin.fileno(), True)
     os.set_blocking(server.stdout.fileno(), True)
     poll = selectors.DefaultSelector()
     poll.register(server.stdout.fileno(), selectors.EVENT_READ)
@@ -94,10 +98,7 @@ def ask(server: Tested, line: bytes) -> Any:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < deadline:
             if view:
-                try:
-                    view = view[os.write(server.stdin.fileno(), view) :]
-                except BlockingIOError:
-                    pass
+                view = _written(server.stdin.fileno(), view)
             if not poll.select(0.01 if view else _PATIENCE_SECONDS):
                 continue
             data = os.read(server.stdout.fileno(), 1 << 20)

@@ -32,9 +32,9 @@ Requests = Callable[[int], Sequence[bytes]]
 def http_contenders(installed: Installed, *, json: bool) -> Iterable[tuple[str, Callable[[], Contender]]]:
     """Everybody who serves HTTP. `json` asks the peers for what answers without an event stream where they can."""
     flags = ("--json",) if json else ()
-    yield "ours asyncio", partial(installed.ours, "servers/ours.py", "--http-parser", "h11", backend="asyncio")
-    yield "ours trio", partial(installed.ours, "servers/ours.py", "--http-parser", "h11", backend="trio")
-    yield "official SDK", partial(installed.official, "servers/official.py", *flags)
+    yield "ours asyncio", partial(installed.ours, "servers/ours_server.py", "--http-parser", "h11", backend="asyncio")
+    yield "ours trio", partial(installed.ours, "servers/ours_server.py", "--http-parser", "h11", backend="trio")
+    yield "official SDK", partial(installed.official, "servers/official_server.py", *flags)
     yield "FastMCP", partial(installed.fastmcp, "servers/fastmcp_server.py", *flags)
     for parser in ("h11", "httptools"):
         for backend in ("asyncio", "trio"):
@@ -47,7 +47,7 @@ def checked(reply: Reply, expected: str) -> Any:
     """The answer of a call, or RuntimeError when it is none, or not the expected one."""
     if reply.status != 200:
         raise RuntimeError(f"answers with {reply.status}: {reply.body[:200]!r}")
-    answer = next((found for found in reply.messages() if "id" in found and "method" not in found), {})
+    answer: Any = next((found for found in reply.messages() if "id" in found and "method" not in found), {})
     result = answer.get("result", {})
     if result.get("isError") or result.get("content", [{}])[0].get("text") != expected:
         raise RuntimeError(f"does not answer as it should: {reply.body[:200]!r}")

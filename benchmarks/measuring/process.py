@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import resource
+import select
 import signal
 import socket
 import subprocess
@@ -17,8 +19,10 @@ __all__ = (
     "NotInstalled",
     "Tested",
     "free_port",
+    "many_descriptors",
     "pin",
     "resident_bytes",
+    "said_ns",
     "started",
 )
 
@@ -135,6 +139,25 @@ def started(
         yield process
     finally:
         process.stop()
+
+
+def many_descriptors() -> None:
+    """Let this process, and what it starts, have as many open files as the system allows."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def said_ns(process: Tested, seconds: float) -> int:
+    """The next moment that a server reports. Raises RuntimeError when it reports none in that time."""
+    if not select.select([process.report], [], [], seconds)[0]:
+        raise RuntimeError(f"nothing for {seconds:g} s")
+    line = b""
+    while not line.endswith(b"\n"):
+        byte = os.read(process.report, 1)
+        if not byte:
+            raise RuntimeError("the server ended")
+        line += byte
+    return int(line)
 
 
 def free_port() -> int:

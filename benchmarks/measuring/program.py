@@ -24,8 +24,8 @@ Entry = tuple[str, Callable[[], tuple[str, Slice]]]
 class Program:
     """One question. Used as a context manager: what was started ends with it."""
 
-    def __init__(self, question: str, description: str, *, slices: int, seconds: float) -> None:
-        title = description.strip().splitlines()[0]
+    def __init__(self, question: str, description: str | None, *, slices: int, seconds: float) -> None:
+        title = (description or question).strip().splitlines()[0]
         parser = argparse.ArgumentParser(description=title)
         parser.add_argument("--slices", type=int, default=slices, help="rounds; the median of them counts")
         parser.add_argument("--seconds", type=float, default=seconds, help="length of one slice")
@@ -60,9 +60,7 @@ class Program:
         running = self._running.get(key)
         if running is None:
             port = free_port() if http else None
-            running = self._stack.enter_context(
-                started(contender.command, contender.environment, port=port, core=core)
-            )
+            running = self._stack.enter_context(started(contender.command, contender.environment, port=port, core=core))
             if http:
                 running.wait_listening()
             self._running[key] = running

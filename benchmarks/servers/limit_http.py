@@ -7,6 +7,7 @@ deadlines, no limits, nothing that is done for a client that misbehaves.
 """
 
 import argparse
+import contextlib
 import secrets
 import socket
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from typing import Any
 
 import anyio
 import anyio.abc
-from limit_mcp import answer, decode, progress_frames
+from limit_mcp import acknowledged, answer, decode, progress_frames, say, updated
 
 READ_BYTES = 65536
 
@@ -22,7 +23,6 @@ _JSON = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %
 _EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _ACCEPTED = b"HTTP/1.1 202 Accepted\r\ncontent-length: 0\r\n\r\n"
 _NOT_FOUND = b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"
-_REFUSED = b"HTTP/1.1 405 Method Not Allowed\r\ncontent-length: 0\r\n\r\n"
 
 Head = dict[bytes, bytes]
 Exchange = tuple[bytes, Head, bytes]
@@ -95,9 +95,44 @@ def chunk(frame: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(event), event)
 
 
+listeners: dict[anyio.abc.SocketStream, str | int | None] = {}
+
+
+async def until_gone(stream: anyio.abc.SocketStream) -> None:
+    with contextlib.suppress(anyio.EndOfStream):
+        await stream.receive()
+
+
+async def hear(stream: anyio.abc.SocketStream, id: str | int | None) -> None:
+    """An open stream of changes."""
+    listeners[stream] = id
+    try:
+        await stream.send(_EVENTS + chunk(acknowledged(id)))
+        await until_gone(stream)
+    finally:
+        del listeners[stream]
+
+
+async def hang(stream: anyio.abc.SocketStream) -> None:
+    """A call that ends with its caller."""
+    async with anyio.create_task_group() as tasks:
+
+        async def watch() -> None:
+            await until_gone(stream)
+            tasks.cancel_scope.cancel()
+
+        tasks.start_soon(watch)
+        say()
+        try:
+            await anyio.sleep(60)
+        finally:
+            say()
+
+
 async def respond(stream: anyio.abc.SocketStream, method: bytes, head: Head, body: bytes) -> None:
     if method != b"POST":
-        await stream.send(_REFUSED)
+        await stream.send(_EVENTS)
+        await until_gone(stream)
         return
     request = decode(body)
     params = request.params
@@ -121,6 +156,18 @@ async def respond(stream: anyio.abc.SocketStream, method: bytes, head: Head, bod
     if request.id is None:
         await stream.send(_ACCEPTED)
         return
+    if request.method == "subscriptions/listen":
+        await hear(stream, request.id)
+        return
+    if params.name.startswith("hang"):
+        if params.name == "hang":
+            await stream.send(_EVENTS)
+        await hang(stream)
+        return
+    if params.name == "touch":
+        say()
+        for listener, id in tuple(listeners.items()):
+            await listener.send(chunk(updated(id)))
     began = False
     for frame in progress_frames(request):
         await stream.send(chunk(frame) if began else _EVENTS + chunk(frame))

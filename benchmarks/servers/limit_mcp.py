@@ -1,11 +1,13 @@
-"""The part that both limit servers share: typed decoding, one table of answers, encoding. Pure."""
+"""The part that both limit servers share: typed decoding, one table of answers, encoding."""
 
+import os
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
 
-__all__ = ("Request", "answer", "decode", "progress_frames")
+__all__ = ("Request", "acknowledged", "answer", "decode", "progress_frames", "say", "updated")
 
 
 class Meta(msgspec.Struct):
@@ -24,6 +26,7 @@ class Arguments(msgspec.Struct):
 
 class Params(msgspec.Struct):
     name: str = ""
+    cancelled: str | int | None = msgspec.field(default=None, name="requestId")
     arguments: Arguments = msgspec.field(default_factory=Arguments)
     meta: Meta = msgspec.field(default_factory=Meta, name="_meta")
 
@@ -63,7 +66,7 @@ class Response(msgspec.Struct):
     jsonrpc: str = "2.0"
 
 
-_CAPABILITIES: Final = {"tools": {}}
+_CAPABILITIES: Final[dict[str, Any]] = {"tools": {}}
 _FRESH: Final = {"_meta": _META, "resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
 _ANSWERS: Final[dict[str, Any]] = {
     "server/discover": {**_FRESH, "supportedVersions": ["2026-07-28", "2025-11-25"], "capabilities": _CAPABILITIES},
@@ -75,6 +78,30 @@ _ANSWERS: Final[dict[str, Any]] = {
     },
 }
 
+_SAID: Final = os.environ.get("BENCHMARK_REPORT_FD")
+
+
+def say() -> None:
+    """When this happened, to whoever measures."""
+    if _SAID is not None:
+        os.write(int(_SAID), f"{time.monotonic_ns()}\n".encode())
+
+
+def _about(id: str | int | None, method: str, params: dict[str, Any]) -> bytes:
+    params["_meta"] = {"io.modelcontextprotocol/subscriptionId": id}
+    return _encode({"jsonrpc": "2.0", "method": method, "params": params})
+
+
+def acknowledged(id: str | int | None) -> bytes:
+    """The first message of a `subscriptions/listen`."""
+    return _about(id, "notifications/subscriptions/acknowledged", {"notifications": {}})
+
+
+def updated(id: str | int | None) -> bytes:
+    """What a listener hears of a resource that changed."""
+    return _about(id, "notifications/resources/updated", {"uri": "bench://value"})
+
+
 decode = msgspec.json.Decoder(Request).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -84,7 +111,7 @@ def answer(request: Request) -> bytes:
     if request.method != "tools/call":
         return _encode(Response(request.id, _ANSWERS[request.method]))
     given = request.params.arguments
-    found = given.upto or given.text
+    found = given.upto or given.text or "touched"
     return _encode(Response(request.id, Result([Content(str(found))], Structured(found))))
 
 

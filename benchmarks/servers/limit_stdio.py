@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
-from limit_mcp import answer, decode, progress_frames
+from limit_mcp import answer, decode, progress_frames, say
 
 READ_BYTES = 65536
 
@@ -26,9 +26,28 @@ async def write_all(data: bytes) -> None:
             await anyio.wait_writable(1)
 
 
+hanging: dict[str | int | None, anyio.CancelScope] = {}
+
+
+async def hang(id: str | int | None) -> None:
+    with anyio.CancelScope() as scope:
+        hanging[id] = scope
+        say()
+        try:
+            await anyio.sleep(60)
+        finally:
+            say()
+            del hanging[id]
+
+
 async def handle(line: bytes, write: Callable[[bytes], Awaitable[None]]) -> None:
     request = decode(line)
     if request.id is None:
+        if request.method == "notifications/cancelled":
+            hanging[request.params.cancelled].cancel()
+        return
+    if request.params.name == "hang_quietly":
+        await hang(request.id)
         return
     if request.method == "tools/call":
         for frame in progress_frames(request):

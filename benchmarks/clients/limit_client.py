@@ -49,8 +49,8 @@ def request(id: int, name: str, arguments: dict[str, Any], token: int | None = N
 
 
 async def in_memory() -> None:
-    there_in, here_out = anyio.create_memory_object_stream[Any](0)[::-1]
-    here_in, there_out = anyio.create_memory_object_stream[Any](0)[::-1]
+    here_out, there_in = anyio.create_memory_object_stream[Any](0)
+    there_out, here_in = anyio.create_memory_object_stream[Any](0)
 
     async def serve() -> None:
         async for number, text in there_in:

@@ -1,4 +1,4 @@
-"""The official SDK's server. `official.py [--port N] [--json]`: over stdio without a port."""
+"""The official SDK's server. `official_server.py [--port N] [--json]`: over stdio without a port."""
 
 import argparse
 import os

@@ -1,5 +1,5 @@
-"""The server of this library that the benchmarks drive. `ours.py [--backend B] [--http-parser P] [--port N]`: over
-stdio without a port. The other servers of this folder offer the same tools."""
+"""The server of this library that the benchmarks drive. `ours_server.py [--backend B] [--http-parser P] [--port N]`:
+over stdio without a port. The other servers of this folder offer the same tools."""
 
 import argparse
 import os
