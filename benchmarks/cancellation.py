@@ -24,7 +24,7 @@ from measuring.slices import Slice
 from measuring.wire import CANCELLED, body, call, http_request
 
 EACH = 10
-BEGIN_SECONDS = 10.0
+BEGIN_SECONDS = 60.0
 CANCEL_SECONDS = 1.0
 
 _numbers = count(1)

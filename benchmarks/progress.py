@@ -84,7 +84,12 @@ def main() -> None:
             ]
 
         pairs_stdio: list[Pair] = [*python, node, *limits("servers/limit_stdio.py")]
-        pairs_http: list[Pair] = [*python, *limits("servers/limit_http.py")]
+        pairs_http: list[Pair] = [
+            (name, partial(have.ours_over_http, backend=name.split()[1]), client) if name.startswith("ours") else pair
+            for pair in python
+            for name, _, client in (pair,)
+        ]
+        pairs_http += limits("servers/limit_http.py")
         for name, connect, pairs in (
             ("progress, stdio", over_stdio, pairs_stdio),
             ("progress, HTTP", over_http, pairs_http),

@@ -44,6 +44,7 @@ def main() -> None:
         contenders: list[tuple[str, Callable[[], Contender]]] = [
             ("ours asyncio", partial(installed.ours, "servers/ours_server.py", backend="asyncio")),
             ("ours trio", partial(installed.ours, "servers/ours_server.py", backend="trio")),
+            ("ours fast asyncio", partial(installed.ours, "servers/ours_server.py", backend="asyncio", fast=True)),
             ("official SDK", partial(installed.official, "servers/official_server.py")),
             ("FastMCP", partial(installed.fastmcp, "servers/fastmcp_server.py")),
             ("TypeScript SDK", partial(installed.typescript, "servers/typescript.mjs")),

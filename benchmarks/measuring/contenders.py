@@ -64,9 +64,25 @@ class Installed:
 
     # ------------------------------------------------------------------ programs
 
-    def ours(self, program: str, *flags: str, backend: str) -> Contender:
+    def ours(self, program: str, *flags: str, backend: str, fast: bool = False) -> Contender:
+        """A program that has ours: `fast` is what `mcpcore[fast]` makes of it, otherwise h11 and asyncio's own loop."""
         command = (self.python, str(HERE / program), "--backend", backend, *flags)
-        return Contender(f"ours {backend}", "ours", command, self._own)
+        return self._own_contender(command, backend, fast)
+
+    def ours_over_http(self, *, backend: str, fast: bool = False) -> Contender:
+        """Our server behind `mcpcore run`, which can be told what parses HTTP."""
+        serving = ("--transport", "http", "--backend", backend)
+        command = (self.python, "-m", "mcpcore", "run", str(HERE / "servers" / "ours_server.py"), *serving)
+        return self._own_contender(command, backend, fast)
+
+    def _own_contender(self, command: tuple[str, ...], backend: str, fast: bool) -> Contender:
+        if fast:
+            for module in ("mcpcore_transports.web.httptoolsparser", "httptools", "uvloop"):
+                if not _imports(self.python, module, self._own.get("PYTHONPATH")):
+                    raise NotInstalled(f"not installed: mcpcore[fast] ({module})")
+        chosen = {"MCPCORE_HTTP_PARSER": "httptools" if fast else "h11", "MCPCORE_UVLOOP": "yes" if fast else "no"}
+        name = f"ours fast {backend}" if fast else f"ours {backend}"
+        return Contender(name, "ours", command, {**self._own, **chosen})
 
     def official(self, program: str, *flags: str) -> Contender:
         python = self._peer_python("official", "mcp")
@@ -130,9 +146,18 @@ def _run(python: str, program: str, environment: dict[str, str]) -> list[str]:
     return told.stdout.splitlines()
 
 
+_FIND = """
+import importlib.util, sys
+try:
+    sys.exit(importlib.util.find_spec({!r}) is None)
+except ImportError:
+    sys.exit(1)
+"""
+
+
 @functools.cache
 def _imports(python: str, module: str, path: str | None) -> bool:
-    program = f"import importlib.util, sys; sys.exit(importlib.util.find_spec({module!r}) is None)"
+    program = _FIND.format(module)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if path is not None:
         environment["PYTHONPATH"] = path

@@ -32,8 +32,10 @@ Requests = Callable[[int], Sequence[bytes]]
 def http_contenders(installed: Installed, *, json: bool) -> Iterable[tuple[str, Callable[[], Contender]]]:
     """Everybody who serves HTTP. `json` asks the peers for what answers without an event stream where they can."""
     flags = ("--json",) if json else ()
-    yield "ours asyncio", partial(installed.ours, "servers/ours_server.py", "--http-parser", "h11", backend="asyncio")
-    yield "ours trio", partial(installed.ours, "servers/ours_server.py", "--http-parser", "h11", backend="trio")
+    for fast in (False, True):
+        for backend in ("asyncio", "trio"):
+            name = f"ours fast {backend}" if fast else f"ours {backend}"
+            yield name, partial(installed.ours_over_http, backend=backend, fast=fast)
     yield "official SDK", partial(installed.official, "servers/official_server.py", *flags)
     yield "FastMCP", partial(installed.fastmcp, "servers/fastmcp_server.py", *flags)
     for parser in ("h11", "httptools"):

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import resource
 import select
 import signal
@@ -34,6 +35,10 @@ START_SECONDS = 60.0
 
 _STOP_SECONDS = 5.0
 """How long a process has to end after SIGTERM before it is killed."""
+
+
+_PORTS = (20_000, 32_000)
+"""Below those that Linux hands out."""
 
 
 class NotInstalled(Exception):
@@ -161,10 +166,12 @@ def said_ns(process: Tested, seconds: float) -> int:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port: int = found.getsockname()[1]
-    return port
+    """A port that nobody listens on at this moment, and that nobody is given who asks for any: a slow server must not
+    find it taken."""
+    while True:
+        port = random.randrange(*_PORTS)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def resident_bytes(pid: int) -> int:

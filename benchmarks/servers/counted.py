@@ -16,6 +16,7 @@ import time
 import traceback
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -89,8 +90,14 @@ def ours() -> dict[str, Callable[..., Any]]:
     from ours_server import server
 
     from mcpcore import Client
+    from mcpcore.cli.main import main as run
 
-    for name in ("mcpcore.serving", "mcpcore_transports.http.server", "mcpcore_transports.stdio.server"):
+    for name in (
+        "mcpcore.serving",
+        "mcpcore.cli.run",
+        "mcpcore_transports.http.server",
+        "mcpcore_transports.stdio.server",
+    ):
         import_module(name)
 
     def stdio(backend: str, requests: int, port: int) -> None:
@@ -98,7 +105,8 @@ def ours() -> dict[str, Callable[..., Any]]:
         server.run("stdio", backend=backend)
 
     def http(backend: str, requests: int, port: int) -> None:
-        server.run("http", backend=backend, port=port)
+        flags = ("--transport", "http", "--backend", backend, "--port", str(port))
+        run(["run", str(Path(__file__).with_name("ours_server.py")), *flags])
 
     def memory(backend: str, requests: int, port: int) -> None:
         async def main() -> None:

@@ -1,10 +1,9 @@
-"""The server of this library that the benchmarks drive. `ours_server.py [--backend B] [--http-parser P] [--port N]`:
-over stdio without a port. The other servers of this folder offer the same tools."""
+"""The server of this library that the benchmarks drive, over stdio: `ours_server.py [--backend B]`; `mcpcore run`
+serves it over HTTP. The other servers of this folder offer the same tools."""
 
 import argparse
 import os
 import time
-from typing import Any
 
 import anyio
 
@@ -71,11 +70,4 @@ async def value() -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--backend", default="asyncio")
-    parser.add_argument("--port", type=int)
-    parser.add_argument("--http-parser")
-    options = parser.parse_args()
-    more: dict[str, Any] = {} if options.http_parser in (None, "h11") else {"http_parser": options.http_parser}
-    if options.port is None:
-        server.run("stdio", backend=options.backend)
-    else:
-        server.run("http", backend=options.backend, port=options.port, **more)
+    server.run("stdio", backend=parser.parse_args().backend)
