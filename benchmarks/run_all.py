@@ -16,10 +16,10 @@ from pathlib import Path
 from measuring.contenders import HERE
 
 SLICES = {
-    "stdio": 9,
-    "http_json": 7,
-    "http_events": 7,
-    "http_session": 7,
+    "stdio": 7,
+    "http_json": 5,
+    "http_events": 5,
+    "http_session": 5,
     "in_memory": 9,
     "client": 7,
     "progress": 5,

@@ -59,7 +59,7 @@ def main() -> None:
                 (name, partial(ready, program, contender, in_flight, size)) for name, contender in contenders
             ]
             size_name = f"{size} B" if size < 1000 else f"{size // 1000} KB"
-            program.case(f"{in_flight} in flight, {size_name}", "us of server CPU per call", entries)
+            program.case(f"stdio, {in_flight} in flight, {size_name}", "us of server CPU per call", entries)
         program.finish()
 
 

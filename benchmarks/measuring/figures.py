@@ -13,7 +13,7 @@ WIDTH = 960
 COLUMNS = 2
 _MARGIN = 24
 _GAP = 28
-_LABEL = 132
+_LABEL = 140
 """Pixels for the names before the bars."""
 _VALUE = 92
 """Pixels for the figures behind them."""
