@@ -56,7 +56,7 @@ class Program:
 
     def server(self, contender: Contender, *, http: bool, core: int = TESTED_CORE) -> Tested:
         """A server of that contender; the same one each time. Over HTTP it listens when this returns."""
-        key = (*contender.command, str(http))
+        key = (contender.name, *contender.command, str(http))  # names differ where only the environment does
         running = self._running.get(key)
         if running is None:
             port = free_port() if http else None
