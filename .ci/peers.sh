@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The tests that need other people's programs: the official TypeScript client, an official Python client of SDK 1.x,
-# nginx, and Chromium. What is missing is installed: into the directory $1, and the last two by apt, which takes root.
+# The tests that need other people's programs: the official TypeScript client, an authorization server, an official Python
+# client of SDK 1.x, nginx, and Chromium. What is missing is installed: into the directory $1, and the last two by apt,
+# which takes root.
 # `python` and `pytest` have to find mcpcore, `npm` has to be there, and the current directory is the checkout.
 set -euo pipefail
 
 peers=$1
-mkdir -p "$peers/npm"
+mkdir -p "$peers"
 
 missing=()
 PATH="$PATH:/usr/sbin" command -v nginx >/dev/null || missing+=(nginx-light)
@@ -16,8 +17,11 @@ if ((${#missing[@]})); then
   apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
 fi
 
-cp tests/interop/typescript/package.json "$peers/npm/"
-npm install --prefix "$peers/npm" --ignore-scripts --no-audit --no-fund --silent
+for packages in typescript authorization; do
+  mkdir -p "$peers/npm/$packages"
+  cp "tests/interop/$packages/package.json" "$peers/npm/$packages/"
+  npm install --prefix "$peers/npm/$packages" --ignore-scripts --no-audit --no-fund --silent
+done
 
 python -m venv "$peers/sdk1"
 "$peers/sdk1/bin/pip" install --quiet 'mcp==1.30.0'

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from mcpcore.errors import SchemaError as SchemaError
     from mcpcore.errors import ToolError as ToolError
     from mcpcore.group.client_group import ClientGroup as ClientGroup
+    from mcpcore.principal import Principal as Principal
     from mcpcore.revisions import Era as Era
     from mcpcore.revisions import Revision as Revision
     from mcpcore.server import Server as Server
@@ -60,6 +61,7 @@ _HOME = {
     "LocalProtocolError": "errors",
     "MissingCapability": "errors",
     "PeerError": "errors",
+    "Principal": "principal",
     "RemoteProtocolError": "errors",
     "RequestError": "errors",
     "ResourceNotFound": "errors",
@@ -86,6 +88,7 @@ __all__ = (
     "LocalProtocolError",
     "MissingCapability",
     "PeerError",
+    "Principal",
     "RemoteProtocolError",
     "RequestError",
     "ResourceNotFound",

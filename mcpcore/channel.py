@@ -18,6 +18,7 @@ import msgspec
 
 from mcpcore.errors import ConnectionLost
 from mcpcore.jsonrpc import Message
+from mcpcore.principal import Principal
 from mcpcore.revisions import Revision
 
 __all__ = (
@@ -61,8 +62,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """What the transport knows about where a message came from."""
 
     transport: str = "memory"
-    principal: str | None = None
-    """Who was authenticated, in the transport's own words; None for nobody. State is bound to it."""
+    principal: Principal | None = None
+    """Who was authenticated; None for nobody. State is bound to its identity."""
 
     headers: Mapping[str, str] = {}
     """HTTP request headers, names in lower case; empty on transports that have none."""

@@ -12,6 +12,7 @@ from mcpcore.asking import Asker
 from mcpcore.eras import Terms
 from mcpcore.errors import InvalidParams, LocalProtocolError, MissingCapability
 from mcpcore.forms import InvalidForm, form_of, read_form
+from mcpcore.principal import Principal
 from mcpcore.revisions import Revision
 from mcpcore.session import Call
 from mcpcore.types import (
@@ -118,8 +119,8 @@ class Context:
         return self._terms.capabilities
 
     @property
-    def principal(self) -> str | None:
-        """Who was authenticated by the transport; None for nobody."""
+    def principal(self) -> Principal | None:
+        """Who was authenticated by the transport; None for nobody, as in memory and over stdio."""
         return self._call.origin.principal
 
     @property

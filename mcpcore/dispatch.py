@@ -24,6 +24,7 @@ from mcpcore.eras.rounds import Rounds, arguments_digest
 from mcpcore.eras.stateless import KnownTerms, allowed_error, missing_capability, require_envelope
 from mcpcore.errors import (
     CODE_INVALID_PARAMS,
+    CODE_INVALID_REQUEST,
     CODE_METHOD_NOT_FOUND,
     InvalidParams,
     LocalProtocolError,
@@ -77,6 +78,7 @@ class Host(Protocol):
     def capabilities(self) -> ServerCapabilities: ...
     def input_schema(self, params: Any) -> dict[str, Any] | None: ...
     def output_schema(self, params: Any) -> dict[str, Any] | None: ...
+    def scopes(self, tool: str) -> frozenset[str]: ...
     def notification_handler(self, method: str) -> Callable[[Any], Awaitable[None]] | None: ...
     def began(self, terms: Terms, transport: str, lasting: bool) -> None: ...
     def ended(self, lasting: bool) -> None: ...
@@ -163,6 +165,12 @@ class Dispatch(Role):
             schema = self._host.input_schema(params)
             if schema is not None:
                 call.origin.verifier.check_arguments(schema, params.arguments)
+        if call.method == "tools/call" and call.origin.principal is not None:
+            # Over HTTP this was answered with 403 before; here it holds for every transport that knows its callers.
+            missing = self._host.scopes(params.name) - call.origin.principal.scopes
+            if missing:
+                text = f"tool {params.name!r} needs the scopes {' '.join(sorted(missing))}, which were not granted"
+                raise RequestError(CODE_INVALID_REQUEST, text)
         lasting = self.is_stream(call.method)
         self._host.began(terms, call.origin.transport, lasting)
         try:
@@ -371,4 +379,6 @@ def _binding(call: Call, params: Any) -> bytes:
     """What a state is good for: this method, these arguments, this principal."""
     subject = (params.uri,) if call.method == "resources/read" else (params.name, params.arguments)
     digest = arguments_digest(*subject)
-    return binding_of(method=call.method, params_digest=digest, principal=call.origin.principal)
+    principal = call.origin.principal
+    identity = None if principal is None else principal.identity
+    return binding_of(method=call.method, params_digest=digest, principal=identity)

@@ -116,6 +116,10 @@ class Multiplexer(Channel):
         self._home = _PipeReply(self, None)
         self._running: AbstractAsyncContextManager[None] | None = None
 
+    def renew(self, origin: Origin) -> None:
+        """Say that what the peer sends comes from `origin` from here on: the same peer, by a later token."""
+        self._origin = origin
+
     async def __aenter__(self) -> "Multiplexer":
         self._running = self._run()
         await self._running.__aenter__()

@@ -18,6 +18,7 @@ from mcpcore.channel import Channel, Envelope, memory_pair
 from mcpcore.dispatch import Dispatch
 from mcpcore.eras import ALL_ERAS, Terms
 from mcpcore.errors import CODE_SERVER_BUSY, LocalProtocolError, RequestError
+from mcpcore.jsonrpc import Request
 from mcpcore.methods import NOTIFICATIONS
 from mcpcore.middleware import Inbound, MethodHandler, Outbound
 from mcpcore.revisions import Era
@@ -86,7 +87,8 @@ class Server:
 
     `state_keys` seal what a 2026-07-28 client carries between rounds: give all workers the same ones, newest first
     (or set MCPCORE_STATE_KEY, comma-separated). `inbound` middleware surrounds every request but `initialize` and
-    `ping`, `outbound` everything that a handler sends before its result.
+    `ping`, `outbound` everything that a handler sends before its result. `auth` says who may use the server over HTTP:
+    see `mcpcore_transports.protected`. In memory and over stdio it means nothing.
     """
 
     def __init__(
@@ -111,6 +113,7 @@ class Server:
         state_keys: Sequence[bytes] | None = None,
         inbound: Iterable[Inbound] = (),
         outbound: Iterable[Outbound] = (),
+        auth: Any = None,
     ) -> None:
         self.info: Implementation = Implementation(
             name=name, version=version, title=title, description=description, icons=icons, website_url=website_url
@@ -126,6 +129,10 @@ class Server:
         self.ask_timeout = ask_timeout
         self.inbound: list[Inbound] = list(inbound)
         self.outbound: list[Outbound] = list(outbound)
+        self.auth: Any = auth
+        """For the transports that ask who calls; nothing here looks inside."""
+        self.scoped: bool = False
+        """Whether any tool has had scopes of its own."""
         self.publisher: Publisher = Publisher()
         self.sealer: StateSealer = StateSealer(state_keys or _keys_from_environment())
         self._threads = ThreadLimiter(max_threads)
@@ -168,6 +175,7 @@ class Server:
         output_schema: dict[str, Any] | None = None,
         timeout: float | None = None,
         inline: bool = False,
+        scopes: Iterable[str] = (),
     ) -> Callable[[F], F]: ...
     def tool(self, fn: Any = None, /, **options: Any) -> Any:
         """Offer a function as a tool.
@@ -176,11 +184,16 @@ class Server:
         given the context. A plain function runs in a worker thread unless `inline`; an async generator is a streaming
         tool. `timeout` is in seconds. With `input_schema` (JSON Schema, any 2020-12 keyword) the function takes one
         dict of arguments, unchecked. Raises `SchemaError` for a signature that JSON Schema cannot express.
+
+        `scopes` are what a caller's token has to grant, beside what `auth` wants of everybody: over HTTP the call is
+        refused with 403 otherwise. The tool is listed all the same. In memory and over stdio, where the caller is the
+        one who started the server, nobody has scopes and none are asked for.
         """
 
         def register(fn: F) -> F:
             tool = ServedTool(fn, **options)
             self.catalogue.tools.add(tool.name, tool)
+            self.scoped = self.scoped or bool(tool.scopes)
             return fn
 
         return register if fn is None else register(fn)
@@ -452,6 +465,22 @@ class Server:
         tool = self.catalogue.tools.get(params.name)
         return None if tool is None else tool.published.output_schema
 
+    def scopes(self, tool: str) -> frozenset[str]:
+        """What a caller's token has to grant for this tool, beside what everybody needs; empty if there is none."""
+        if not self.scoped:
+            return _NO_SCOPES
+        found = self.catalogue.tools.get(tool)
+        return _NO_SCOPES if found is None else found.scopes
+
+    def scopes_for(self, request: Request) -> frozenset[str]:
+        """The same for a request as it came, for transports that answer it themselves if it is not granted."""
+        if not self.scoped or request.method != "tools/call":
+            return _NO_SCOPES
+        try:
+            return self.scopes(_decode_named(request.params).name)
+        except (TypeError, ValueError, RecursionError):
+            return _NO_SCOPES  # the session says what is wrong with it
+
     def notification_handler(self, method: str) -> Callable[[Any], Awaitable[None]] | None:
         return self._notification_handlers.get(method)
 
@@ -489,6 +518,16 @@ class Server:
 
     def __repr__(self) -> str:
         return f"<Server {self.info.name!r} {len(self.catalogue.tools)} tools, {len(self._sessions)} sessions>"
+
+
+_NO_SCOPES: frozenset[str] = frozenset()
+
+
+class _Named(msgspec.Struct):
+    name: str
+
+
+_decode_named = msgspec.json.Decoder(_Named).decode
 
 
 def _keys_from_environment() -> list[bytes] | None:

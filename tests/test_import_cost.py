@@ -55,6 +55,12 @@ def loaded_by(statement: str) -> set[str]:
         ("from mcpcore import Client", {"mcpcore.client"}, BACKENDS_AND_HTTP | SERVER_SIDE),
         ("from mcpcore import Context", {"mcpcore.context"}, BACKENDS_AND_HTTP | CLIENT_SIDE | {"mcpcore.server"}),
         ("import mcpcore_transports", {"mcpcore_transports"}, BACKENDS_AND_HTTP | {"mcpcore"}),
+        (
+            "import mcpcore_transports.http.server",
+            {"mcpcore_transports.protected.resource"},
+            {"jwt", "cryptography", "mcpcore_transports.web.client", "hypercorn"},
+        ),
+        ("from mcpcore_transports.protected import ApiKeys", {"hashlib"}, {"jwt", "mcpcore_transports.web.client"}),
         ("import mcpcore.cli.main", {"mcpcore.cli.main"}, {"argparse", "anyio", "msgspec", "mcpcore.errors"}),
     ],
 )

@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from types import NoneType
 from typing import Any
 from uuid import uuid4
@@ -22,6 +22,7 @@ from mcpcore.errors import (
     SchemaError,
     ToolError,
 )
+from mcpcore.principal import scope_set
 from mcpcore.revisions import Era
 from mcpcore.schema import Arguments, InvalidArguments, Output, arguments_of, output_of
 from mcpcore.threads import ThreadLimiter
@@ -61,7 +62,7 @@ logger: logging.Logger = logging.getLogger("mcpcore.tool")
 class ServedTool:
     """A tool that a server offers."""
 
-    __slots__ = ("_arguments", "_handler", "_output", "_raw_arguments", "published")
+    __slots__ = ("_arguments", "_handler", "_output", "_raw_arguments", "published", "scopes")
 
     def __init__(
         self,
@@ -77,11 +78,13 @@ class ServedTool:
         output_schema: dict[str, Any] | None = None,
         timeout: float | None = None,
         inline: bool = False,
+        scopes: Iterable[str] = (),
     ) -> None:
         """See `Server.tool`. With `input_schema` the function takes all arguments as one dict instead."""
         name = name or getattr(fn, "__name__", "")
         if not name or name == "<lambda>":
             raise SchemaError("a tool needs a name: pass name=")
+        self.scopes: frozenset[str] = scope_set(scopes)
         self._raw_arguments: str | None = None
         if input_schema is None:
             self._arguments: Arguments | None = arguments_of(fn, injected_type=Context)

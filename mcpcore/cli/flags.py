@@ -67,6 +67,11 @@ SERVING_FLAGS: tuple[Flag, ...] = (
         "allow_origins",
         many=True,
     ),
+    Flag("auth-issuer", "URL", "who issues the JWTs that clients have to show"),
+    Flag("auth-audience", "URL", "what those are made for, if not the URL that clients call"),
+    Flag("auth-jwks", "URL", "where the issuer's keys are, if its metadata does not say so"),
+    Flag("auth-scope", "SCOPE", "what every client needs; again for more", many=True),
+    Flag("api-key-file", "FILE", "lines of SUBJECT KEY [SCOPE …]: who may come in with a key"),
     Flag(
         "json-response", None, "never answer with an event stream; leaves notifications out", switch, transports=_HTTP
     ),

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from mcpcore.cli.access import write_access
 from mcpcore.cli.ending import exit_code
 from mcpcore.cli.flags import serving_options
+from mcpcore.cli.protection import with_protection
 from mcpcore.cli.render import one_line
 from mcpcore.cli.usage import EXIT_FAILED, WrongUsage, one_of, seconds, setting
 from mcpcore.eras import ALL_ERAS
@@ -36,7 +37,7 @@ def serve_told(arguments: Namespace, command: str, load: Callable[[], Servable])
     backend = setting(arguments.backend, "--backend", one_of(*BACKENDS), variable="MCPCORE_BACKEND")
     grace = setting(arguments.grace, "--grace", seconds, variable="MCPCORE_GRACE")
     eras = setting(arguments.era, "--era", one_of("all", *(era.value for era in Era)), variable="MCPCORE_ERA")
-    options = serving_options(arguments, transports)
+    options = with_protection(serving_options(arguments, transports))
     if options.pop("access_log", False):
         options["access_log"] = write_access
     if grace is not None:

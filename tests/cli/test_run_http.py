@@ -212,3 +212,19 @@ def test_readiness(file: Path) -> None:
         for path, text in (("/healthz", b"ok\n"), ("/readyz", b"ready\n")):
             with urllib.request.urlopen(url + path, timeout=LIMIT_SECONDS) as answer:
                 assert answer.read() == text
+
+
+@hosts
+def test_keys_in_a_file_open_a_public_bind(file: Path, tmp_path: Path, host: str) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("alice a-key-that-nobody-guesses\n")
+    said = {"MCPCORE_API_KEY_FILE": str(keys)}
+    with site(file, "--host", "0.0.0.0", "--http-server", host, **said) as running:
+        url = f"http://127.0.0.1:{running.port}/mcp"
+        refused = subprocess.run(program("list", url), env=environment(), capture_output=True, text=True, timeout=30)
+        assert (refused.returncode, "401" in refused.stderr) == (1, True)
+        words = ("call", url, "add", "a=1", "b=2", "--token", "a-key-that-nobody-guesses")
+        done = subprocess.run(program(*words), env=environment(), capture_output=True, text=True, timeout=30)
+        assert (done.returncode, done.stdout.strip()) == (0, "3"), done.stderr
+        assert running.stop() == 0
+        assert "a-key" not in "".join(running.said)

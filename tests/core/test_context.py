@@ -306,7 +306,8 @@ async def test_a_handler_knows_who_asked(server: Server, revision: Revision) -> 
     assert ctx.request_id == "abc"
     assert ctx.method == "tools/call"
     assert ctx.revision is revision
-    assert ctx.principal == "ann"
+    assert ctx.principal is not None
+    assert ctx.principal.subject == "ann"
     assert ctx.transport == "test"
     assert ctx.headers == {}
     assert ctx.meta == {"com.example/mine": 2, "traceparent": "00-x"}

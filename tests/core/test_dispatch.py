@@ -8,8 +8,9 @@ from core.wire import PATIENCE, Frame, settle, wired
 
 from mcpcore import Client, Context, InvalidParams, RequestError, Server
 from mcpcore.dispatch import MAX_NOTICES, ExtensionParams
-from mcpcore.errors import PeerError
+from mcpcore.errors import LocalProtocolError, PeerError
 from mcpcore.middleware import Next, Outgoing
+from mcpcore.principal import Principal
 from mcpcore.revisions import REVISIONS, Era, Revision
 from mcpcore.types import (
     CallToolRequestParams,
@@ -350,3 +351,44 @@ async def test_a_result_after_a_client_has_gone_is_dropped(server: Server) -> No
         with anyio.move_on_after(0):
             await client.call_tool("echo", {"text": "x"})
         assert (await client.call_tool("echo", {"text": "y"})).content == [TextContent(text="y")]
+
+
+# ---------------------------------------------------------------------- scopes
+
+
+async def test_a_tool_with_scopes_does_not_run_for_a_caller_without_them(revision: Revision) -> None:
+    server = Server("s")
+    ran: list[str] = []
+
+    @server.tool(scopes=["files:write", "mcp"])
+    async def write(ctx: Context) -> str:
+        ran.append("write")
+        return "written"
+
+    for scopes, runs in ((["mcp"], False), (["mcp", "files:write", "more"], True)):
+        who = Principal(subject="ann", scopes=frozenset(scopes))
+        async with wired(server, principal=who) as peer:
+            await peer.hello(revision)
+            answer = await peer.ask("tools/call", {"name": "write", "arguments": {}})
+            if not runs:
+                assert answer["error"]["code"] == -32600
+                assert "files:write" in answer["error"]["message"]
+            assert ran == ["write"] * runs
+            assert [tool["name"] for tool in (await peer.ask("tools/list"))["result"]["tools"]] == ["write"]
+
+
+async def test_whoever_started_the_server_needs_no_scopes(revision: Revision) -> None:
+    server = Server("s")
+
+    @server.tool(scopes=["files:write"])
+    async def write(ctx: Context) -> str:
+        return str(ctx.principal)
+
+    async with Client(server, era=revision) as client:
+        assert (await client.call_tool("write")).content == [TextContent(text="None")]
+
+
+def test_scopes_that_are_none() -> None:
+    for scopes in ("files:write", ["a b"], ["offline_access"]):
+        with pytest.raises(LocalProtocolError):
+            Server("s").tool(scopes=scopes)(lambda: None)

@@ -12,6 +12,7 @@ from core.raw_peer import progress, receive_until_end, received, wired
 from mcpcore.channel import Envelope, Inbox, Origin
 from mcpcore.errors import CODE_INVALID_REQUEST, CODE_PARSE_ERROR, LocalProtocolError
 from mcpcore.jsonrpc import Malformed, Notification, Oversize, Request, Response, error_response
+from mcpcore.principal import Principal
 from mcpcore.testing import inject
 from mcpcore.testing.pipes import PIPE_BYTES
 from mcpcore.types import META_SUBSCRIPTION_ID
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def test_a_request_arrives_with_its_way_back_and_its_origin() -> None:
-    origin = Origin(transport="test", principal="ann")
+    origin = Origin(transport="test", principal=Principal(subject="ann"))
     async with wired(origin=origin) as (peer, multiplexer):
         await peer.say({"id": "x", "method": "m", "params": {"a": 1}})
         envelope = await multiplexer.receive()

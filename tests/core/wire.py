@@ -19,6 +19,7 @@ from mcpcore.groups import sole_error
 from mcpcore.jsonrpc import Oversize
 from mcpcore.methods import MULTI_ROUND, NOTIFICATIONS, REQUESTS
 from mcpcore.multiplex import Multiplexer, Pipe
+from mcpcore.principal import Principal
 from mcpcore.revisions import LATEST, Era, Revision
 from mcpcore.server import Server
 from mcpcore.types import META_CLIENT_CAPABILITIES, META_LOG_LEVEL, META_PROTOCOL_VERSION
@@ -283,7 +284,7 @@ class Peer:
 
 @asynccontextmanager
 async def wired(
-    server: Server, *, principal: str | None = None, grace: float = 5.0, **options: Any
+    server: Server, *, principal: Principal | str | None = None, grace: float = 5.0, **options: Any
 ) -> AsyncIterator[Peer]:
     """A server behind a multiplexed pipe, and the peer at its other end. Leaving cancels the server."""
     pipe = _ServerEnd()
@@ -291,7 +292,8 @@ async def wired(
 
     async def serve() -> None:
         try:
-            async with Multiplexer(pipe, origin=Origin(transport="test", principal=principal), **options) as channel:
+            who = Principal(subject=principal) if isinstance(principal, str) else principal
+            async with Multiplexer(pipe, origin=Origin(transport="test", principal=who), **options) as channel:
                 peer.channel = channel
                 await server.serve_channel(channel, grace=grace)
         except ConnectionLost as lost:

@@ -1,6 +1,6 @@
 """The official TypeScript client against a server of this library: Streamable HTTP of both eras, and HTTP+SSE.
 
-MCPCORE_NPM is a directory in which the packages of `typescript/package.json` are installed.
+The packages of `typescript/package.json` are installed in the directory `typescript` of MCPCORE_NPM.
 """
 
 import json
@@ -25,7 +25,9 @@ SCRIPTS = Path(__file__).parent / "typescript"
 def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The scripts beside the packages: an ES module finds them in its own directory or above it, and nowhere else."""
     place = shutil.copytree(SCRIPTS, tmp_path_factory.mktemp("npm") / "typescript")
-    (place / "node_modules").symlink_to(Path(os.environ["MCPCORE_NPM"], "node_modules").resolve(strict=True))
+    (place / "node_modules").symlink_to(
+        Path(os.environ["MCPCORE_NPM"], "typescript", "node_modules").resolve(strict=True)
+    )
     return place
 
 

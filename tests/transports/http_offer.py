@@ -54,7 +54,8 @@ class Offer:
         self.go = Event()
         self.began = Event()
         self.pulled = 0
-        self.principals: list[str | None] = []
+        self.wrote = 0
+        self.principals: list[str] = []
         self.released: list[bool] = []
         options.setdefault("lifespan", self._lifespan)
         self.server = Server("offer", version="1.0", **options)
@@ -133,8 +134,15 @@ def offer(**options: Any) -> Offer:
 
     @server.tool
     async def who(ctx: Context) -> str:
-        made.principals.append(ctx.principal)
-        return str(ctx.principal)
+        who = "nobody" if ctx.principal is None else ctx.principal.subject
+        made.principals.append(who)
+        return who
+
+    @server.tool(scopes=["files:write"])
+    async def write(ctx: Context) -> str:
+        """Takes a scope of its own."""
+        made.wrote += 1
+        return "" if ctx.principal is None else " ".join(sorted(ctx.principal.scopes))
 
     @server.tool
     async def refuse() -> str:

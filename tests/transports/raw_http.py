@@ -444,6 +444,7 @@ async def serving(
                     site.stopped.set()
 
             [address] = await tasks.start(run)
+            endpoint.admission.listens_at([address])
             site = Site(offered, endpoint, address, http.path, http.sse_path)
             sites.append(site)
             try:

@@ -11,9 +11,12 @@ from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from transports.raw_http import Event, Offer, Site, call, initialize, modern, offer, until
+from transports.tokens import Issuer
 
 from mcpcore import Server
+from mcpcore.errors import LocalProtocolError
 from mcpcore_transports.http.mounted import MountedApp, asgi_app
+from mcpcore_transports.protected import JwtVerifier, Protected
 
 pytestmark = pytest.mark.anyio
 
@@ -299,3 +302,70 @@ async def test_stopping_the_server_drains_and_does_not_begin_again(host: str) ->
             assert (await answer.messages_or_json())[-1]["result"]["content"][0]["text"] == "waited"
         await until(lambda: made.server.statistics().sessions == 0)
         assert (made.entered, made.left) == (1, 0)
+
+
+# -- protected -------------------------------------------------------------------------------------------------------
+
+WELL_KNOWN = "/.well-known/oauth-protected-resource"
+
+
+async def test_a_protected_application_under_a_prefix_says_where_its_metadata_is(host: str) -> None:
+    issuer = Issuer()
+    guard = Protected(JwtVerifier(issuer.url, keys={"keys": issuer.published}), authorization_servers=[issuer.url])
+    made = offer(auth=guard)
+    public = "http://127.0.0.1/api/mcp"
+    mount = asgi_app(made.server, sse_path="/sse", public_url=public)
+    app = Starlette(routes=[Mount("/api", app=mount), Mount(WELL_KNOWN, app=mount)])
+    async with hosted(host, app, made, mount._endpoint, prefix="/api") as site, site.connect() as wire:
+        answer = await site.modern(wire, call("who"))
+        said = answer.headers["www-authenticate"]
+        assert (answer.status, said) == (401, f'Bearer resource_metadata="http://127.0.0.1/api{WELL_KNOWN}/mcp"')
+        await answer.body()
+        # The URL that was just named, the one that RFC 9728 builds, and the same for the other endpoint.
+        for path, resource in (
+            (f"/api{WELL_KNOWN}/mcp", public),
+            (f"{WELL_KNOWN}/api/mcp", public),
+            (f"/api{WELL_KNOWN}/sse", "http://127.0.0.1/api/sse"),
+            (f"{WELL_KNOWN}/api/sse", "http://127.0.0.1/api/sse"),
+        ):
+            found = await (await wire.ask("GET", path)).json()
+            assert found == {
+                "resource": resource,
+                "authorization_servers": [issuer.url],
+                "bearer_methods_supported": ["header"],
+            }, path
+        answer = await wire.ask("GET", f"{WELL_KNOWN}/other/mcp")
+        assert answer.status == 404
+        await answer.body()
+        bearer = {"authorization": f"Bearer {issuer.token(aud=public, scope='mcp files:write')}"}
+        answer = await site.modern(wire, call("write"), **bearer)
+        assert (await answer.json())["result"]["content"][0]["text"] == "files:write mcp"
+
+
+@pytest.mark.parametrize("stripped", [True, False])
+async def test_a_prefix_that_only_the_host_knows(host: str, stripped: bool) -> None:
+    """As hypercorn's and uvicorn's root_path is: the path comes with the prefix, or a proxy has taken it off."""
+    issuer = Issuer()
+    guard = Protected(JwtVerifier(issuer.url, keys={"keys": issuer.published}), authorization_servers=[issuer.url])
+    made = offer(auth=guard)
+    mount = asgi_app(made.server, public_url="http://127.0.0.1")
+
+    async def under(scope: Any, receive: Any, send: Any) -> None:
+        await mount({**scope, "root_path": "/pre"} if scope["type"] == "http" else scope, receive, send)
+
+    prefix = "" if stripped else "/pre"
+    async with hosted(host, under, made, mount._endpoint, prefix=prefix) as site, site.connect() as wire:
+        answer = await site.modern(wire, call("who"))
+        said = answer.headers["www-authenticate"]
+        assert (answer.status, said) == (401, f'Bearer resource_metadata="http://127.0.0.1/pre{WELL_KNOWN}/mcp"')
+        await answer.body()
+        for path in (f"{prefix}{WELL_KNOWN}/mcp", f"{WELL_KNOWN}/pre/mcp"):
+            assert (await (await wire.ask("GET", path)).json())["resource"] == "http://127.0.0.1/pre/mcp"
+
+
+def test_a_protected_application_has_to_know_its_url() -> None:
+    guard = Protected(JwtVerifier("https://login.example.com"), authorization_servers=["https://login.example.com"])
+    for server, options in ((Server("x", auth=guard), {}), (Server("x"), {"auth": guard})):
+        with pytest.raises(LocalProtocolError, match="public_url="):
+            asgi_app(server, **options)
+    asgi_app(Server("x"), auth=guard, public_url="https://mcp.example.com")

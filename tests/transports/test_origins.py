@@ -302,7 +302,7 @@ def test_cross_origin_headers() -> None:
     actual = dict(policy.response_headers("http://localhost:6274"))
     assert actual == {
         "access-control-allow-origin": "http://localhost:6274",
-        "access-control-expose-headers": "Mcp-Session-Id, WWW-Authenticate, MCP-Protocol-Version",
+        "access-control-expose-headers": "Mcp-Session-Id, WWW-Authenticate, MCP-Protocol-Version, DPoP-Nonce",
         "vary": "Origin",
     }
     preflight = dict(
@@ -317,6 +317,7 @@ def test_cross_origin_headers() -> None:
     assert preflight["access-control-allow-origin"] == "http://localhost:6274"
     assert preflight["access-control-allow-headers"].split(", ") == [
         "Authorization",
+        "DPoP",
         "Content-Type",
         "Accept",
         "MCP-Protocol-Version",

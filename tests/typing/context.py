@@ -8,7 +8,7 @@ from typing import Any, assert_type
 
 import msgspec
 
-from mcpcore import Context, Elicited, Revision
+from mcpcore import Context, Elicited, Principal, Revision
 from mcpcore.types import (
     ClientCapabilities,
     CreateMessageResult,
@@ -69,7 +69,7 @@ def knowing(ctx: Context) -> None:
     assert_type(ctx.revision, Revision)
     assert_type(ctx.client_info, Implementation | None)
     assert_type(ctx.capabilities, ClientCapabilities)
-    assert_type(ctx.principal, str | None)
+    assert_type(ctx.principal, Principal | None)
     assert_type(ctx.headers, Mapping[str, str])
     assert_type(ctx.transport, str)
     assert_type(ctx.meta, Mapping[str, Any])

@@ -24,6 +24,7 @@ _KNOWN_HOSTS = 64
 
 _ALLOWED_HEADERS = (
     "Authorization",
+    "DPoP",
     "Content-Type",
     "Accept",
     "MCP-Protocol-Version",
@@ -32,7 +33,7 @@ _ALLOWED_HEADERS = (
     "Mcp-Session-Id",
     "Last-Event-ID",
 )
-_EXPOSED_HEADERS = "Mcp-Session-Id, WWW-Authenticate, MCP-Protocol-Version"
+_EXPOSED_HEADERS = "Mcp-Session-Id, WWW-Authenticate, MCP-Protocol-Version, DPoP-Nonce"
 _METHODS = "GET, POST, DELETE, OPTIONS"
 
 _PARAMETER = re.compile(r"mcp-param-[!#$%&'*+.^_`|~0-9a-z-]+", re.IGNORECASE)

@@ -25,6 +25,8 @@ from mcpcore.jsonrpc import (
 )
 from mcpcore.revisions import Era
 from mcpcore.types import META_PROTOCOL_VERSION
+from mcpcore_transports.http.admission import Admission, Caller
+from mcpcore_transports.http.expiry import Expiries
 from mcpcore_transports.http.handshake import HandshakeExchange
 from mcpcore_transports.http.negotiation import accepted, is_json, is_modern
 from mcpcore_transports.http.options import HttpOptions
@@ -52,20 +54,23 @@ class Endpoint:
         self.sessions: SessionTable = SessionTable(
             self._serve_session, options.store, max_sessions=options.max_sessions, idle_seconds=options.idle_seconds
         )
-        self._handshake = HandshakeExchange(self.sessions, options)
+        self._expiries = Expiries()
+        self._handshake = HandshakeExchange(self.sessions, options, self._expiries)
         self._path = None if options.path is None else options.path.rstrip("/") or "/"
         self._sse_path = None if options.sse_path is None else options.sse_path.rstrip("/") or "/"
         self._messages_path = None if self._sse_path is None else self._sse_path.rstrip("/") + "/messages"
         self.streams: SseServer = SseServer(
-            messages_path=self._messages_path or "", max_connections=options.max_sessions
+            self._expiries, messages_path=self._messages_path or "", max_connections=options.max_sessions
         )
         self._waiting = Patience()
+        self.admission: Admission = Admission(server, options, [path for path in (self._path, self._sse_path) if path])
         self.draining: bool = False
 
     def start(self, tasks: TaskGroup) -> None:
         """Let sessions and what else outlives a request live in this task group."""
         self.sessions.start(tasks)
         tasks.start_soon(self._waiting.keep_alive)
+        tasks.start_soon(self._expiries.run)
 
     def drain(self) -> None:
         """Say at /readyz that this process is going, begin no session, and end the streams that only wait. What runs
@@ -89,11 +94,17 @@ class Endpoint:
 
     async def _route(self, path: str, request: WebRequest, response: WebResponse) -> None:
         options = self._options
+        described = None
         if path not in (self._path, self._sse_path, self._messages_path):
-            await response.send_whole(404, _TEXT, b"there is nothing here\n")
-            return
+            described = self.admission.described_at(path, request.mount)
+            if described is None:
+                await response.send_whole(404, _TEXT, b"there is nothing here\n")
+                return
         if (refusal := options.policy.check_host(request.headers.get("host"))) is not None:
             await refuse(response, 421, refusal)
+            return
+        if described is not None:
+            await self.admission.describe(request, response, described)
             return
         origin = request.headers.get("origin")
         if (refusal := options.policy.check_origin(origin, request.headers.get("host"))) is not None:
@@ -103,33 +114,30 @@ class Endpoint:
         if request.method == "OPTIONS":
             await response.send_whole(204, options.policy.preflight_headers(request.headers), b"")
             return
-        principal: str | None = None
-        if options.auth is not None:
-            principal = await options.auth(request)
-            if principal is None:
-                challenge = (("www-authenticate", 'Bearer realm="mcp"'), *cors)
-                await refuse(response, 401, "this server wants to know who is asking: send a bearer token", challenge)
-                return
+        endpoint = self._sse_path if path == self._messages_path else path
+        caller = await self.admission.admit(request, response, endpoint or path, cors)
+        if caller is None:
+            return
         if path == self._path:
-            await self._mcp(request, response, principal, cors)
+            await self._mcp(request, response, caller, cors)
         elif path == self._sse_path:
-            await self._sse(request, response, principal, cors)
+            await self._sse(request, response, caller, cors)
         else:
-            await self._sse_message(request, response, principal, cors)
+            await self._sse_message(request, response, caller, cors)
 
     # ------------------------------------------------------------------ Streamable HTTP
 
-    async def _mcp(self, request: WebRequest, response: WebResponse, principal: str | None, cors: Headers) -> None:
+    async def _mcp(self, request: WebRequest, response: WebResponse, caller: Caller, cors: Headers) -> None:
         if request.method == "POST":
-            await self._post(request, response, principal, cors)
+            await self._post(request, response, caller, cors)
         elif request.method in ("GET", "DELETE") and Era.LEGACY in self._server.eras:
-            origin = Origin(transport="http", principal=principal, headers=request.headers)
+            origin = caller.origin("http")
             await self._handshake.without_body(request, response, origin, cors)
         else:
             allow = "POST, GET, DELETE, OPTIONS" if Era.LEGACY in self._server.eras else "POST, OPTIONS"
             await refuse(response, 405, f"{request.method} is not for this path", (("allow", allow), *cors))
 
-    async def _post(self, request: WebRequest, response: WebResponse, principal: str | None, cors: Headers) -> None:
+    async def _post(self, request: WebRequest, response: WebResponse, caller: Caller, cors: Headers) -> None:
         headers = request.headers
         if not is_json(headers.get("content-type")):
             await refuse(response, 415, "the body must be application/json", cors)
@@ -140,19 +148,19 @@ class Endpoint:
             return
         body = await request.body(self._options.max_body_bytes)
         message = decode(body)
+        if self._server.scoped and await self.admission.forbids(request, response, message, caller, cors):
+            return
         if self._is_modern(headers.get("mcp-protocol-version"), message, body):
-            origin = Origin(
-                transport="http", principal=principal, headers=request.headers, verifier=HeaderVerifier(request)
-            )
+            origin = caller.origin("http", HeaderVerifier(request))
             await self._stateless(request, response, message, origin, "event-stream" in accepts, cors)
             return
         if Era.LEGACY not in self._server.eras and not isinstance(message, Malformed):
-            await self._stateless(request, response, message, Origin(transport="http"), False, cors)
+            await self._stateless(request, response, message, caller.origin("http"), False, cors)
             return
         if isinstance(message, Malformed):
             await send_error(response, error_response(message.id, message.error), cors, status=400)
             return
-        origin = Origin(transport="http", principal=principal, headers=request.headers)
+        origin = caller.origin("http")
         await self._handshake.post(request, response, message, origin, accepts, cors)
 
     def _is_modern(self, version: str | None, message: Message | Batch, body: bytes) -> bool:
@@ -184,7 +192,11 @@ class Endpoint:
             request.when_gone(reply.close)
             self._waiting.add(reply)
             try:
-                await self._server.answer(Envelope(message, reply, origin))
+                if origin.principal is not None and message.method == "subscriptions/listen":
+                    with self._expiries.ending(origin.principal, reply.close):
+                        await self._server.answer(Envelope(message, reply, origin))
+                else:
+                    await self._server.answer(Envelope(message, reply, origin))
             finally:
                 self._waiting.remove(reply)
             if not reply.answered:
@@ -207,22 +219,22 @@ class Endpoint:
 
     # ------------------------------------------------------------------ HTTP+SSE
 
-    async def _sse(self, request: WebRequest, response: WebResponse, principal: str | None, cors: Headers) -> None:
+    async def _sse(self, request: WebRequest, response: WebResponse, caller: Caller, cors: Headers) -> None:
         if request.method != "GET":
             await refuse(response, 405, "open the event stream with GET", (("allow", "GET"), *cors))
             return
-        origin = Origin(transport="sse", principal=principal, headers=request.headers)
+        origin = caller.origin("sse")
         await self.streams.stream(self._server, request, response, origin, cors)
 
-    async def _sse_message(
-        self, request: WebRequest, response: WebResponse, principal: str | None, cors: Headers
-    ) -> None:
+    async def _sse_message(self, request: WebRequest, response: WebResponse, caller: Caller, cors: Headers) -> None:
         if request.method != "POST":
             await refuse(response, 405, "post messages here", (("allow", "POST"), *cors))
             return
         session = parse_qs(request.query).get("session_id", [""])[0]
-        origin = Origin(transport="sse", principal=principal, headers=request.headers)
+        origin = caller.origin("sse")
         body = await request.body(self._options.max_body_bytes)
+        if self._server.scoped and await self.admission.forbids(request, response, decode(body), caller, cors):
+            return
         if await self.streams.post(session, origin, body):
             await response.send_whole(202, (*_TEXT, *cors), b"accepted\n")
         else:

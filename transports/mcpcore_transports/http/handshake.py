@@ -7,6 +7,7 @@ from mcpcore.errors import CODE_INVALID_REQUEST, CODE_SERVER_BUSY, ConnectionLos
 from mcpcore.jsonrpc import Batch, ErrorResponse, Malformed, Message, Request, Response, encode, error_response
 from mcpcore.revisions import HANDSHAKE_REVISIONS, Revision
 from mcpcore_transports.framing.eventstream import KEEP_ALIVE, encode_event, encode_priming_event, encode_retry
+from mcpcore_transports.http.expiry import Expiries
 from mcpcore_transports.http.options import HttpOptions
 from mcpcore_transports.http.replies import EVENT_STREAM_HEADERS, JSON_HEADERS, refuse, send_error, status_of
 from mcpcore_transports.http.sessions import HttpSession, SessionTable
@@ -27,8 +28,9 @@ _NO_SESSION = "there is no such session (any more): send initialize again"
 class HandshakeExchange:
     """Handles the requests of clients that have, or begin, a session."""
 
-    def __init__(self, sessions: SessionTable, options: HttpOptions) -> None:
+    def __init__(self, sessions: SessionTable, options: HttpOptions, expiries: Expiries) -> None:
         self._sessions = sessions
+        self._expiries = expiries
         self._options = options
 
     async def post(
@@ -79,17 +81,18 @@ class HandshakeExchange:
         reader = stream.attach()
         request.when_gone(lambda: stream.detach(reader))
         try:
-            await response.start(200, (*EVENT_STREAM_HEADERS, *cors), idle_bytes=KEEP_ALIVE)
-            seen: set[str] = set()
-            if last_id is not None:
-                for event in await self._options.store.after(session.id, last_id) or ():
-                    seen.add(event.id)
-                    await response.send(self._event(Item(event.data, event.id)))
-            elif session.primes:
-                stream.primes = True
-                stream.streaming = False
-                await stream.begin()
-            await self._relay(response, reader, seen)
+            with self._expiries.ending(origin.principal, lambda: stream.detach(reader)):
+                await response.start(200, (*EVENT_STREAM_HEADERS, *cors), idle_bytes=KEEP_ALIVE)
+                seen: set[str] = set()
+                if last_id is not None:
+                    for event in await self._options.store.after(session.id, last_id) or ():
+                        seen.add(event.id)
+                        await response.send(self._event(Item(event.data, event.id)))
+                elif session.primes:
+                    stream.primes = True
+                    stream.streaming = False
+                    await stream.begin()
+                await self._relay(response, reader, seen)
         finally:
             stream.detach(reader)
 

@@ -8,7 +8,7 @@ import anyio.lowlevel
 
 from mcpcore_transports.framing.origins import AccessPolicy
 from mcpcore_transports.http.endpoint import Endpoint
-from mcpcore_transports.http.options import MAX_BODY_BYTES, Authenticate, HttpOptions
+from mcpcore_transports.http.options import MAX_BODY_BYTES, HttpOptions
 from mcpcore_transports.http.replay import MemoryReplayStore, ReplayStore
 from mcpcore_transports.http.served import Served
 from mcpcore_transports.http.server import endpoint_running
@@ -27,7 +27,7 @@ def asgi_app(
     public_url: str | None = None,
     allow_hosts: Iterable[str] = (),
     allow_origins: Iterable[str] = (),
-    auth: Authenticate | None = None,
+    auth: Any = None,
     json_response: bool = False,
     max_body_bytes: int = MAX_BODY_BYTES,
     max_sessions: int = MAX_SESSIONS,
@@ -38,7 +38,11 @@ def asgi_app(
 
     Under hypercorn, a client that stops reading can keep hypercorn's own `serve()` from returning, on both backends
     and past its `graceful_timeout`: that is outside of what an application can end. `mcpcore run` bounds it.
+
+    `auth` is that of the server unless it is given here. Raises `LocalProtocolError` when tokens have to be made for
+    this server and neither `public_url` nor `Protected(resource=)` says what its URL is.
     """
+    auth = server.auth if auth is None else auth
     options = HttpOptions(
         policy=AccessPolicy(
             public_url=public_url, allow_hosts=allow_hosts, allow_origins=allow_origins, authenticated=auth is not None
@@ -47,12 +51,15 @@ def asgi_app(
         sse_path=sse_path,
         json_response=json_response,
         auth=auth,
+        public_url=public_url,
         max_body_bytes=max_body_bytes,
         max_sessions=max_sessions,
         idle_seconds=idle_seconds,
         store=MemoryReplayStore() if store is None else store,
     )
-    return MountedApp(server, Endpoint(server, options))
+    endpoint = Endpoint(server, options)
+    endpoint.admission.check_place(None)
+    return MountedApp(server, endpoint)
 
 
 class MountedApp:

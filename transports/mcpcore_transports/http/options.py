@@ -1,7 +1,7 @@
 """What can be set about serving over HTTP, with its limits and their reasons."""
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Self, TypeAlias
+from collections.abc import Iterable
+from typing import Any, Self
 
 import msgspec
 
@@ -9,15 +9,11 @@ from mcpcore.errors import LocalProtocolError
 from mcpcore_transports.framing.origins import AccessPolicy
 from mcpcore_transports.http.replay import MemoryReplayStore, ReplayStore
 from mcpcore_transports.http.sessions import IDLE_SECONDS, MAX_SESSIONS
-from mcpcore_transports.web.exchange import WebRequest
 
-__all__ = ("MAX_BODY_BYTES", "Authenticate", "HttpOptions")
+__all__ = ("MAX_BODY_BYTES", "HttpOptions")
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Bytes of one POST. What the official SDKs allow too; base64 of a photograph fits."""
-
-Authenticate: TypeAlias = Callable[[WebRequest], Awaitable[str | None]]
-"""Who sent a request: a principal, or None to refuse it with 401. Raises nothing: whoever cannot tell says None."""
 
 
 class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +29,12 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     json_response: bool = False
     """Never answer with an event stream: notifications are left out."""
 
-    auth: Authenticate | None = None
+    auth: Any = None
+    """Who may use it: whatever `guard_of` understands; None for everybody."""
+
+    public_url: str | None = None
+    """What clients call the server, as `Location` has it."""
+
     max_body_bytes: int = MAX_BODY_BYTES
     max_sessions: int = MAX_SESSIONS
     idle_seconds: float = IDLE_SECONDS
@@ -55,7 +56,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
         public_url: str | None = None,
         allow_hosts: Iterable[str] = (),
         allow_origins: Iterable[str] = (),
-        auth: Authenticate | None = None,
+        auth: Any = None,
         store: ReplayStore | None = None,
         **more: Any,
     ) -> Self:
@@ -67,4 +68,10 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
             allow_origins=allow_origins,
             authenticated=auth is not None,
         )
-        return cls(policy=policy, auth=auth, store=MemoryReplayStore() if store is None else store, **more)
+        return cls(
+            policy=policy,
+            auth=auth,
+            public_url=public_url,
+            store=MemoryReplayStore() if store is None else store,
+            **more,
+        )

@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from mcpcore.channel import Channel, Envelope
+from mcpcore.jsonrpc import Request
 from mcpcore.revisions import Era
 
 __all__ = ("Served",)
@@ -15,6 +16,19 @@ class Served(Protocol):
 
     @property
     def eras(self) -> frozenset[Era]: ...
+
+    @property
+    def auth(self) -> Any:
+        """Who may use it, unless whoever serves it says otherwise; None for everybody."""
+
+    @property
+    def scoped(self) -> bool:
+        """Whether anything it offers needs a scope of its own."""
+        ...
+
+    def scopes_for(self, request: Request) -> frozenset[str]:
+        """The scopes of its own that a request needs."""
+        ...
 
     def running(self) -> AbstractAsyncContextManager[Any]:
         """Its lifespan."""

@@ -13,7 +13,7 @@ from anyio.abc import TaskStatus
 
 from mcpcore.groups import sole_error
 from mcpcore_transports.http.endpoint import Endpoint
-from mcpcore_transports.http.options import MAX_BODY_BYTES, Authenticate, HttpOptions
+from mcpcore_transports.http.options import MAX_BODY_BYTES, HttpOptions
 from mcpcore_transports.http.replay import ReplayStore
 from mcpcore_transports.http.served import Served
 from mcpcore_transports.http.sessions import IDLE_SECONDS, MAX_SESSIONS
@@ -23,6 +23,9 @@ from mcpcore_transports.web.listener import GRACE_SECONDS, serve_http
 from mcpcore_transports.web.sockets import Address
 
 __all__ = ("endpoint_running", "say_urls", "serve", "urls_of")
+
+_CLOSE_SECONDS = 1.0
+"""For an application's own verifier to close what it holds; ours wait for nothing."""
 
 
 async def serve(
@@ -37,7 +40,7 @@ async def serve(
     public_url: str | None = None,
     allow_hosts: Iterable[str] = (),
     allow_origins: Iterable[str] = (),
-    auth: Authenticate | None = None,
+    auth: Any = None,
     json_response: bool = False,
     grace: float = GRACE_SECONDS,
     max_body_bytes: int = MAX_BODY_BYTES,
@@ -55,11 +58,13 @@ async def serve(
     Reports started with the URLs it answers at, and says them on stderr. `port=0` picks a free port; `uds` is the path
     of a Unix socket instead. With `sockets`, which were bound for `host` or `uds`, whoever bound them says where they
     are. `read_timeout` (seconds) replaces the limits for a head and for a body. `http_parser` is "h11", "httptools", or
-    "auto" for the faster one that is installed.
+    "auto" for the faster one that is installed. `auth` is that of the server unless it is given here.
 
     Raises `LocalProtocolError` for an address that others can reach when nothing says who may (`allow_hosts`,
-    `public_url` or `auth`) and a parser that is not installed, `ConnectFailed` when the address cannot be had.
+    `public_url` or `auth`), for tokens that are made for a URL which nothing says, and for a parser that is not
+    installed; `ConnectFailed` when the address cannot be had.
     """
+    auth = server.auth if auth is None else auth
     options = HttpOptions.for_bind(
         "localhost" if uds is not None else host,
         public_url=public_url,
@@ -79,6 +84,7 @@ async def serve(
         limits = msgspec.structs.replace(limits, head_seconds=read_timeout, body_seconds=read_timeout)
     stopping = anyio.Event()
     endpoint = Endpoint(server, options)
+    endpoint.admission.check_place(None if uds is not None else host)
     with sole_error():
         async with endpoint_running(server, endpoint, stopping.set), anyio.create_task_group() as tasks:
 
@@ -99,6 +105,7 @@ async def serve(
                 tasks.cancel_scope.cancel()
 
             addresses = await tasks.start(announce)
+            endpoint.admission.listens_at(addresses)
             urls = urls_of(addresses, path, sse_path)
             if sockets is None:
                 say_urls(urls)
@@ -138,12 +145,16 @@ async def endpoint_running(
             on_stop()
 
     async with server.running():
-        with sole_error():
-            async with anyio.create_task_group() as tasks:
-                endpoint.start(tasks)
-                server.on_stop.add(stop)
-                try:
-                    yield
-                finally:
-                    server.on_stop.discard(stop)
-                    tasks.cancel_scope.cancel()
+        try:
+            with sole_error():
+                async with anyio.create_task_group() as tasks:
+                    endpoint.start(tasks)
+                    server.on_stop.add(stop)
+                    try:
+                        yield
+                    finally:
+                        server.on_stop.discard(stop)
+                        tasks.cancel_scope.cancel()
+        finally:
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await endpoint.admission.aclose()

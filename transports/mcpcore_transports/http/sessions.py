@@ -12,6 +12,7 @@ from mcpcore.channel import Channel, Envelope, Inbox, Origin
 from mcpcore.errors import CODE_SERVER_BUSY, ConnectionLost, RemoteProtocolError, RequestError
 from mcpcore.jsonrpc import ErrorResponse, Malformed, Message, Notification, Request, Response
 from mcpcore.methods import NOTIFICATIONS
+from mcpcore.principal import Principal
 from mcpcore.revisions import Revision
 from mcpcore_transports.http.exchanges import SessionExchange
 from mcpcore_transports.http.replay import ReplayStore
@@ -40,8 +41,8 @@ class HttpSession(Channel):
 
     def __init__(self, store: ReplayStore, origin: Origin, now: float) -> None:
         self.id: str = secrets.token_urlsafe(32)
-        """Unguessable, and not a credential: `principal` is checked on every request."""
-        self.principal: str | None = origin.principal
+        """Unguessable, and not a credential: `owner` is checked on every request."""
+        self.owner: str | None = None if origin.principal is None else origin.principal.identity
         self.exchange: SessionExchange = SessionExchange()
         self._store = store
         self._incoming = Inbox()
@@ -193,10 +194,12 @@ class SessionTable:
             self._opened.set()
         return session
 
-    def find(self, id: str, principal: str | None) -> HttpSession | None:
-        """The session with this id, if it belongs to this principal; to anyone else there is none."""
+    def find(self, id: str, principal: Principal | None) -> HttpSession | None:
+        """The session with this id, if it belongs to this principal, whatever its token; to anyone else there is
+        none."""
         session = self._sessions.get(id)
-        if session is None or session.closed or session.principal != principal:
+        owner = None if principal is None else principal.identity
+        if session is None or session.closed or session.owner != owner:
             return None
         session.last_used = anyio.current_time()
         return session

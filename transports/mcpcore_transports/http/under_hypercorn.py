@@ -75,13 +75,18 @@ async def serve(
     if read_timeout is not None:
         limits = msgspec.structs.replace(limits, body_seconds=read_timeout)
         config.keep_alive_timeout = min(config.keep_alive_timeout, read_timeout)
+    if options.get("auth") is None:
+        options["auth"] = server.auth
     http_options = HttpOptions.for_bind("localhost" if uds is not None else host, **options)
     endpoint = Endpoint(server, http_options)
+    endpoint.admission.check_place(None if uds is not None else host)
     listening = await open_sockets(host, port, uds, sockets)
     try:
         paths = (http_options.path, http_options.sse_path)
         scheme = "https" if config.ssl_enabled else "http"
-        urls = urls_of(map(address_of, listening), *paths, scheme=scheme)
+        addresses = [address_of(one) for one in listening]
+        endpoint.admission.listens_at(addresses, scheme)
+        urls = urls_of(addresses, *paths, scheme=scheme)
         # Hypercorn closes the sockets that it is given; the file of a Unix socket is left to `close_sockets`.
         config.bind = [f"fd://{os.dup(one.fileno())}" for one in listening]
         with sole_error():

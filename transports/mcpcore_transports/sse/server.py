@@ -7,7 +7,7 @@ The connection is one ordered pipe each way, so this is a `Pipe`, and everything
 import secrets
 from collections import deque
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import anyio
 
@@ -16,6 +16,7 @@ from mcpcore.errors import ConnectionLost
 from mcpcore.jsonrpc import Oversize
 from mcpcore.multiplex import Multiplexer, Pipe
 from mcpcore_transports.framing.eventstream import KEEP_ALIVE, encode_event
+from mcpcore_transports.http.expiry import Expiries, Expiry
 from mcpcore_transports.http.replies import EVENT_STREAM_HEADERS
 from mcpcore_transports.web.exchange import Headers, WebRequest, WebResponse
 
@@ -89,17 +90,18 @@ class _SsePipe(Pipe):
 class SseServer:
     """The event streams that are open, by the session id in the URI that their clients post to."""
 
-    def __init__(self, *, messages_path: str, max_connections: int = MAX_CONNECTIONS) -> None:
+    def __init__(self, expiries: Expiries, *, messages_path: str, max_connections: int = MAX_CONNECTIONS) -> None:
+        self._expiries = expiries
         self._messages_path = messages_path
         self._max_connections = max_connections
-        self._open: dict[str, tuple[_SsePipe, str | None]] = {}
+        self._open: dict[str, _Open] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
     def end_all(self) -> None:
-        for pipe, _ in list(self._open.values()):
-            pipe.end()
+        for one in list(self._open.values()):
+            one.pipe.end()
 
     async def stream(
         self, server: Serves, request: WebRequest, response: WebResponse, origin: Origin, headers: Headers
@@ -114,21 +116,37 @@ class SseServer:
         session = secrets.token_urlsafe(32)
         pipe = _SsePipe(response)
         request.when_gone(pipe.end)
-        self._open[session] = (pipe, origin.principal)
-        try:
-            await response.start(200, (*EVENT_STREAM_HEADERS, *DEPRECATION, *headers), idle_bytes=KEEP_ALIVE)
-            # Relative to the host, with the prefix that this application is mounted under.
-            uri = f"{request.mount}{self._messages_path}?session_id={session}"
-            await response.send(encode_event(uri.encode(), event="endpoint"))
-            async with Multiplexer(pipe, origin=origin) as channel:
-                await server.serve_channel(channel, grace=0)
-            await response.finish()
-        finally:
-            self._open.pop(session, None)
+        channel = Multiplexer(pipe, origin=origin)
+        with self._expiries.ending(origin.principal, pipe.end) as expiry:
+            self._open[session] = _Open(pipe, channel, _owner(origin), expiry)
+            try:
+                await response.start(200, (*EVENT_STREAM_HEADERS, *DEPRECATION, *headers), idle_bytes=KEEP_ALIVE)
+                # Relative to the host, with the prefix that this application is mounted under.
+                uri = f"{request.mount}{self._messages_path}?session_id={session}"
+                await response.send(encode_event(uri.encode(), event="endpoint"))
+                async with channel:
+                    await server.serve_channel(channel, grace=0)
+                await response.finish()
+            finally:
+                self._open.pop(session, None)
 
     async def post(self, session: str, origin: Origin, body: bytes) -> bool:
         """Take a posted message. False when there is no such session, or it is somebody else's."""
-        pipe, principal = self._open.get(session, (None, None))
-        if pipe is None or principal != origin.principal:
+        found = self._open.get(session)
+        if found is None or found.owner != _owner(origin):
             return False
-        return await pipe.post(body.strip(b" \r\n\t"))
+        if origin.principal is not None:
+            found.expiry.renew(origin.principal)
+            found.channel.renew(origin)  # the token of this request may grant more, or less, than that of the stream
+        return await found.pipe.post(body.strip(b" \r\n\t"))
+
+
+class _Open(NamedTuple):
+    pipe: _SsePipe
+    channel: Multiplexer
+    owner: str | None
+    expiry: Expiry
+
+
+def _owner(origin: Origin) -> str | None:
+    return None if origin.principal is None else origin.principal.identity

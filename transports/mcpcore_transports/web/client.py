@@ -12,6 +12,7 @@ request with credentials goes is for the caller to decide.
 
 import os
 import ssl
+from collections.abc import Callable
 from typing import Self
 
 import anyio.lowlevel
@@ -43,6 +44,9 @@ class HttpClient:
         Whether proxies are taken from the environment, as it is when the client is made: see `Proxies`.
     headers
         Sent with each request, unless it brings its own of the same name.
+    admits
+        Asked with the host and each of its addresses, before any is connected to. A host with one that is not admitted
+        is not reached (`ConnectFailed`). What a proxy connects to is the proxy's to judge.
 
     `async with` is not needed; it closes the client at its end. Raises `LocalProtocolError` for headers that cannot be
     sent.
@@ -55,12 +59,13 @@ class HttpClient:
         ssl_context: ssl.SSLContext | None = None,
         trust_env: bool = True,
         headers: Headers = (),
+        admits: Callable[[str, str], bool] | None = None,
     ) -> None:
         self._limits = limits
         self._proxies = Proxies(os.environ if trust_env else {})
         self._headers = tuple(headers)
         self._heads: dict[str, RequestHead] = {}
-        self._dialer = Dialer(limits, ssl_context)
+        self._dialer = Dialer(limits, ssl_context, admits)
         self._pool = Pool(limits)
         header_lines(self._headers)
 

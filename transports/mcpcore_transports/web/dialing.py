@@ -1,8 +1,10 @@
 """Opening connections: TCP, Unix sockets, TLS, and the way through a proxy."""
 
+import contextlib
 import os
 import socket
 import ssl
+from collections.abc import Callable, Sequence
 
 import anyio
 import anyio.abc
@@ -21,9 +23,15 @@ __all__ = ("Dialer",)
 class Dialer:
     """Opens connections with these limits; with `ssl_context`, or else one that trusts what the system trusts."""
 
-    def __init__(self, limits: ClientLimits, ssl_context: ssl.SSLContext | None) -> None:
+    def __init__(
+        self,
+        limits: ClientLimits,
+        ssl_context: ssl.SSLContext | None,
+        admits: Callable[[str, str], bool] | None = None,
+    ) -> None:
         self._limits = limits
         self._ssl_context = ssl_context
+        self._admits = admits
 
     async def dial(self, origin: Origin, proxy: Proxy | None) -> Wire:
         """A connection on which requests to `origin` can be sent.
@@ -33,7 +41,7 @@ class Dialer:
         seconds = self._limits.connect_seconds
         with anyio.move_on_after(seconds) as patience:
             if proxy is None:
-                return await self._direct(origin, "check the URL, and that the server is running")
+                return await self._direct(origin, "check the URL, and that the server is running", self._admits)
             check = f"check the environment variable {proxy.variable}, or list the server in NO_PROXY"
             wire = await self._direct(proxy.origin, check)
             if origin.scheme != "https":
@@ -51,9 +59,14 @@ class Dialer:
             "that no firewall is in the way"
         )
 
-    async def _direct(self, origin: Origin, check: str) -> Wire:
+    async def _direct(self, origin: Origin, check: str, admits: Callable[[str, str], bool] | None = None) -> Wire:
         try:
-            wire = SocketWire(await _connect(origin), origin.shown)
+            hosts = [origin.host]
+            if admits is not None and origin.scheme != "http+unix":
+                hosts = await _admitted(origin, admits)
+            wire = SocketWire(await _connect(origin, hosts), origin.shown)
+        except ConnectFailed:
+            raise
         except (OSError, UnicodeError) as failed:  # the latter for names that DNS cannot carry
             raise ConnectFailed(f"cannot connect to {origin.shown}: {_reason(failed)}; {check}") from failed
         return wire if origin.scheme != "https" else await self._secure(wire, origin)
@@ -108,12 +121,30 @@ class Dialer:
             )
 
 
-async def _connect(origin: Origin) -> socket.socket:
+async def _admitted(origin: Origin, admits: Callable[[str, str], bool]) -> list[str]:
+    """The addresses of a host, which is then connected to by these: a second look-up could say something else. Raises
+    `OSError` when the name is not known, and `ConnectFailed`."""
+    found = await anyio.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(str(address[0]) for *_, address in found))
+    if not all(admits(origin.host, address) for address in addresses):
+        raise ConnectFailed(f"{origin.shown} is at an address that must not be connected to from here")
+    return addresses
+
+
+async def _connect(origin: Origin, hosts: Sequence[str]) -> socket.socket:
+    """Connect to the first of these hosts that lets us. Raises `OSError`."""
+    for host in hosts[:-1]:
+        with contextlib.suppress(OSError):
+            return await _connect_one(origin, host)
+    return await _connect_one(origin, hosts[-1])
+
+
+async def _connect_one(origin: Origin, host: str) -> socket.socket:
     stream: anyio.abc.SocketStream | anyio.abc.UNIXSocketStream
     if origin.scheme == "http+unix":
-        stream = await anyio.connect_unix(origin.host)
+        stream = await anyio.connect_unix(host)
     else:
-        stream = await anyio.connect_tcp(origin.host, origin.port)
+        stream = await anyio.connect_tcp(host, origin.port)
     # The backend's stream would keep its own buffer and its own closing; a duplicate of its socket has neither.
     connected = None
     try:

@@ -1,0 +1,79 @@
+"""Streams that end with the token that opened them: a request is authorized when it comes, and a stream lasts hours."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import anyio
+
+from mcpcore.principal import Principal
+
+__all__ = ("LOOK_SECONDS", "Expiries", "Expiry")
+
+LOOK_SECONDS = 60.0
+"""How often the clock is looked at, whatever it said: somebody may set it."""
+
+
+class Expiry:
+    """When one stream ends; `renew` puts that off."""
+
+    __slots__ = ("_changed", "end", "expires")
+
+    def __init__(self, expires: float | None, end: Callable[[], None], changed: Callable[[], None]) -> None:
+        self.expires = expires
+        self.end: Callable[[], None] = end
+        self._changed = changed
+
+    def renew(self, principal: Principal | None) -> None:
+        """Go on for as long as this later token of the same caller is good."""
+        if principal is None or self.expires is None:
+            return
+        self.expires = None if principal.expires is None else max(self.expires, principal.expires)
+        self._changed()
+
+
+class Expiries:
+    """The streams of one endpoint. `run` has to run while there are any."""
+
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._open: set[Expiry] = set()
+        self._changed: anyio.Event | None = None
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @contextmanager
+    def ending(self, principal: Principal | None, end: Callable[[], None]) -> Iterator[Expiry]:
+        """Call `end`, which must not wait, if the principal's token expires in here."""
+        expiry = Expiry(None if principal is None else principal.expires, end, self._wake)
+        if expiry.expires is None:
+            yield expiry
+            return
+        self._open.add(expiry)
+        self._wake()
+        try:
+            yield expiry
+        finally:
+            self._open.discard(expiry)
+
+    async def run(self) -> None:
+        """End what has to end, until this is cancelled."""
+        while True:
+            self._changed = anyio.Event()
+            now = self._now()
+            times = []
+            for expiry in tuple(self._open):
+                if expiry.expires is None or expiry.expires > now:
+                    times.append(expiry.expires)
+                else:
+                    self._open.discard(expiry)
+                    expiry.end()
+            first = min((one for one in times if one is not None), default=None)
+            # Without anything that expires there is nothing to look at the clock for.
+            with anyio.move_on_after(None if first is None else min(LOOK_SECONDS, first - now)):
+                await self._changed.wait()
+
+    def _wake(self) -> None:
+        if self._changed is not None:
+            self._changed.set()
