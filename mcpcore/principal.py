@@ -49,6 +49,9 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
         different triples give the same text."""
         return repr((self.issuer, self.subject, self.client_id))
 
+    def __hash__(self) -> int:
+        return hash(self.identity)
+
     def __repr__(self) -> str:
         return f"<Principal {self.identity} {' '.join(sorted(self.scopes))}>"
 

@@ -14,6 +14,7 @@ from mcpcore.channel import Channel, Envelope, memory_pair
 from mcpcore.eras import ALL_ERAS
 from mcpcore.errors import CODE_SERVER_BUSY, ConnectionLost, LocalProtocolError, RequestError
 from mcpcore.groups import sole_error
+from mcpcore.jsonrpc import Request
 from mcpcore.revisions import Era
 from mcpcore.session import GRACE_SECONDS, Limits, Session
 from mcpcore.targets import Serves, transport_to
@@ -74,6 +75,10 @@ class Bridge:
         self.eras: frozenset[Era] = frozenset(eras)
         if not self.eras:
             raise LocalProtocolError("a bridge that speaks no era answers nobody: give at least one in eras=")
+        behind = target if isinstance(target, Serves) else None
+        self.auth: Any = getattr(behind, "auth", None)
+        """Who may use it over HTTP: what a server object in this process says. That of `auth` is for a URL behind."""
+        self._scopes_for: Callable[[Request], frozenset[str]] | None = getattr(behind, "scopes_for", None)
         self.limits: Limits = limits or Limits()
         self.timeout: float = timeout
         self.spoken: frozenset[Era] | None = None
@@ -143,6 +148,15 @@ class Bridge:
                     tasks.cancel_scope.cancel()
         if failure is not None:
             raise ConnectionLost(str(failure)) from failure
+
+    @property
+    def scoped(self) -> bool:
+        """Whether requests may need scopes: what the server behind is called with has no caller that it could ask."""
+        return self._scopes_for is not None
+
+    def scopes_for(self, request: Request) -> frozenset[str]:
+        """The scopes that the server object behind wants for a request."""
+        return frozenset() if self._scopes_for is None else self._scopes_for(request)
 
     async def answer(self, envelope: Envelope) -> None:
         """Answer one request that brings its own terms (2026-07-28), in the calling task; only while `running`.

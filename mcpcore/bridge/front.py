@@ -234,7 +234,8 @@ class Front(Role):
                     raise
                 self._host.spoken = frozenset((Era.LEGACY,))
         # Clients share a session behind only if the server would treat them alike.
-        key = (call.origin.principal, msgspec.json.encode(terms.capabilities))
+        who = None if call.origin.principal is None else call.origin.principal.identity
+        key = (who, msgspec.json.encode(terms.capabilities))
         if key not in self._ways:
             await self._make_room()
         return await self._way(key, partial(self._open_upward, terms))

@@ -5,6 +5,7 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from core.bridged import Behind, bridged, shaken
 from core.raw_peer import in_virtual_time
@@ -203,3 +204,18 @@ async def test_two_channels_of_one_bridge_have_a_connection_each() -> None:
     bridge = Bridge(Server("behind"))
     async with Client(bridge, era="legacy"), Client(bridge, era="modern"):
         assert (bridge.statistics().sessions, bridge.statistics().upstreams) == (2, 2)
+
+
+def test_a_server_object_behind_says_who_may_use_it() -> None:
+    """In memory nobody has scopes, so whoever serves the bridge to others has to ask."""
+    auth = object()
+    server = Server("s", auth=auth)
+
+    @server.tool(scopes=["files:write"])
+    async def write() -> None: ...
+
+    bridge = Bridge(server)
+    wanted = bridge.scopes_for(Request(1, "tools/call", msgspec.Raw(b'{"name":"write"}')))
+    assert (bridge.auth, bridge.scoped, wanted) == (auth, True, {"files:write"})
+    elsewhere = Bridge("http://127.0.0.1:1/mcp", auth="s3cret")
+    assert (elsewhere.auth, elsewhere.scoped) == (None, False)
