@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -67,7 +67,8 @@ logger: logging.Logger = logging.getLogger("mcpcore.client")
 
 
 class Answering(Role):
-    """Answers a server by the callbacks that the application gave; declares exactly what these can do."""
+    """Answers a server by the callbacks that the application gave; declares exactly what these can do, and the
+    `extensions` (by identifier, with their settings) that the transport takes part in."""
 
     answers_malformed = False
 
@@ -81,6 +82,7 @@ class Answering(Role):
         on_log: OnLog | None,
         roots: Roots | None,
         on_notification: Callable[[Notification], None],
+        extensions: Mapping[str, Any] | None = None,
     ) -> None:
         if isinstance(roots, str):  # to Python that is a sequence as well: of one directory for each letter
             raise LocalProtocolError(f"roots is a list of directories, not one: give [{roots!r}]")
@@ -106,6 +108,7 @@ class Answering(Role):
             elicitation=elicitation,
             sampling=None if on_sample is None else SamplingCapability(tools={} if sample_tools else None),
             roots=None if roots is None else RootsCapability(list_changed=True),
+            extensions=dict(extensions) if extensions else None,
         )
 
     def is_stream(self, method: str) -> bool:

@@ -143,6 +143,7 @@ class Client:
         self._listening = Listening(self._cache)
         if on_log is not None and log_level is None:
             log_level = "info"
+        transport = transport_to(target, headers=headers, auth=auth)
         self._answering = Answering(
             on_elicit=on_elicit,
             on_elicit_url=on_elicit_url,
@@ -151,8 +152,8 @@ class Client:
             on_log=on_log,
             roots=roots,
             on_notification=self._listening.hear,
+            extensions=getattr(transport, "extensions", None),
         )
-        transport = transport_to(target, headers=headers, auth=auth)
         self._mirrors = transport if isinstance(transport, MirrorsArguments) else None
         self._tools: dict[str, Tool] = {}
         self._make_connection = partial(

@@ -35,7 +35,8 @@ class MirrorsArguments(Protocol):
 
 @runtime_checkable
 class Transport(Protocol):
-    """A way to reach a server."""
+    """A way to reach a server. One with an attribute `extensions` has the client declare these: identifiers of MCP
+    extensions, each with its settings."""
 
     def connect(self) -> AbstractAsyncContextManager[Channel]:
         """Open the connection; leaving the context closes it, within a deadline, whatever the peer does.

@@ -3,6 +3,7 @@
 from argparse import Namespace
 
 from mcpcore.bridge.bridge import TIMEOUT_SECONDS, Bridge
+from mcpcore.cli.authorizing import with_login
 from mcpcore.cli.served import serve_told
 from mcpcore.cli.target import target_of
 from mcpcore.cli.usage import count, seconds, setting
@@ -17,7 +18,10 @@ def bridge(arguments: Namespace) -> int:
     limit = setting(arguments.max_upstreams, "--max-upstreams", count, variable="MCPCORE_MAX_UPSTREAMS")
 
     def load() -> Bridge:
-        target = target_of(arguments.target, arguments.config, headers=arguments.header, token=arguments.token)
+        target = with_login(
+            target_of(arguments.target, arguments.config, headers=arguments.header, token=arguments.token),
+            arguments.client_id,
+        )
         made = Bridge(
             target.client_target,
             timeout=TIMEOUT_SECONDS if timeout is None else timeout,

@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 
 from mcpcore.cli.arguments import arguments_of
+from mcpcore.cli.authorizing import with_login
 from mcpcore.cli.progress import Reports
 from mcpcore.cli.question import Questions
 from mcpcore.cli.render import one_line, pretty_json, result_text, visible
@@ -56,7 +57,10 @@ def call(arguments: Namespace) -> int:
         return show(result)
 
     return visit(
-        target_of(arguments.target, arguments.config, headers=arguments.header, token=arguments.token),
+        with_login(
+            target_of(arguments.target, arguments.config, headers=arguments.header, token=arguments.token),
+            arguments.client_id,
+        ),
         work,
         reports,
         backend=backend,

@@ -8,6 +8,7 @@ from typing import Any
 
 import anyio
 
+from mcpcore.cli.authorizing import with_login
 from mcpcore.cli.progress import Reports
 from mcpcore.cli.render import one_line, pretty_json, prompt_lines, resource_lines, template_lines, tool_lines, visible
 from mcpcore.cli.target import Target, target_of
@@ -59,11 +60,11 @@ def list_offers(arguments: Namespace) -> int:
     )
     if arguments.target is not None:
         target = target_of(arguments.target, arguments.config, headers=arguments.header, token=arguments.token)
-        return show(target, work)
+        return show(with_login(target, arguments.client_id), work)
     if arguments.config is None:
         raise WrongUsage("say which server: a TARGET, or --config FILE for all that it has")
-    if arguments.header or arguments.token:
-        raise WrongUsage("--header and --token are for one server: give its name")
+    if arguments.header or arguments.token or arguments.client_id:
+        raise WrongUsage("--header, --token and --client-id are for one server: give its name")
     return show(Target(_servers_in(arguments.config)), work_on_all, make=ClientGroup)
 
 

@@ -31,6 +31,11 @@ With --workers a connection goes to any of the processes. Sessions (up to 2025-1
 --era modern, or a proxy that sends a client to the same process, which is then better served by several programs.
 """
 
+_LOGIN = """\
+Tokens are kept in files that only you can read, below XDG_STATE_HOME (~/.local/state). Commands that meet a server that
+wants a login log in by themselves, once. MCPCORE_CLIENT_SECRET is the secret of the client that --client-id names.
+"""
+
 _EXITS = """\
 Exit codes: 0 done, 1 the server or the tool failed, 2 wrong usage, 130 interrupted.
 """
@@ -66,6 +71,10 @@ def _run(arguments: "Namespace") -> int:
         from mcpcore.cli.run import run as command
     elif arguments.command == "bridge":
         from mcpcore.cli.bridge import bridge as command
+    elif arguments.command == "login":
+        from mcpcore.cli.login import login as command
+    elif arguments.command == "logout":
+        from mcpcore.cli.login import logout as command
     elif arguments.command == "list":
         from mcpcore.cli.list import list_offers as command
     else:
@@ -168,7 +177,17 @@ def _parser() -> "ArgumentParser":
     for client in (lists, call, bridge):
         client.add_argument("--header", metavar="NAME:VALUE", action="append", help="sent to a URL; again for more")
         client.add_argument("--token", metavar="TOKEN", help="a bearer token for a URL, or MCPCORE_TOKEN")
+        client.add_argument("--client-id", metavar="ID", help="of a client that was registered for logins by hand")
         client.add_argument("--config", metavar="FILE", help="a JSON file with mcpServers; TARGET is a name in it")
+    login = command("login", "URL [options]", "log in to a server, for later calls", _LOGIN + "\n" + _EXITS)
+    logout = command("logout", "URL [options]", "forget the login of a server", _LOGIN + "\n" + _EXITS)
+    for each in (login, logout):
+        each.add_argument("target", metavar="URL", help="where the server is, or a name with --config")
+        each.add_argument("--backend", metavar="NAME", help="trio or asyncio, or MCPCORE_BACKEND")
+        each.add_argument("--config", metavar="FILE", help="a JSON file with mcpServers; URL is a name in it")
+        each.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    login.add_argument("--client-id", metavar="ID", help="of a client that was registered by hand")
+    login.add_argument("--scope", metavar="SCOPE", action="append", help="asked for besides; again for more")
     for each in (run, lists, call, bridge):
         each.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser

@@ -83,6 +83,11 @@ def _no_flags_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_logins_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture(autouse=True)
 def _imports_undone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Servers are imported by the tests in this process; the next test must not see them."""
     monkeypatch.setattr(sys, "path", sys.path.copy())

@@ -82,7 +82,12 @@ def ok(body: bytes = b"ok", headers: bytes = b"") -> bytes:
 
 @asynccontextmanager
 async def serving(
-    script: Script, *, host: str = "127.0.0.1", path: Path | None = None, tls: ssl.SSLContext | None = None
+    script: Script,
+    *,
+    host: str = "127.0.0.1",
+    path: Path | None = None,
+    tls: ssl.SSLContext | None = None,
+    patience: float = PATIENCE_SECONDS,
 ) -> AsyncIterator[Served]:
     """A server that runs `script` for each connection, which ends with it; stopped when left."""
     served = Served()
@@ -116,7 +121,7 @@ async def serving(
     async with listener, anyio.create_task_group() as group:
         group.start_soon(accept)
         try:
-            with anyio.fail_after(PATIENCE_SECONDS):
+            with anyio.fail_after(patience):
                 yield served
         finally:
             group.cancel_scope.cancel()

@@ -17,6 +17,7 @@ from transports.scripted_server import PATIENCE_SECONDS
 from mcpcore import Client, ConnectFailed, ConnectionLost, DeadlineExceeded, LocalProtocolError, PeerError
 from mcpcore.errors import RemoteProtocolError
 from mcpcore_transports.http import events
+from mcpcore_transports.http.authorized import Authorization, Call
 from mcpcore_transports.http.client import HttpTransport
 from mcpcore_transports.http.failures import HttpError, HttpRefused
 from mcpcore_transports.web.client import HttpClient
@@ -513,10 +514,10 @@ async def test_headers_and_a_token_go_with_every_request() -> None:
 
 
 async def test_an_auth_object_is_asked_for_each_request() -> None:
-    class Auth:
+    class Auth(Authorization):
         asked = 0
 
-        async def headers(self) -> dict[str, str]:
+        async def headers(self, call: Call) -> dict[str, str]:
             self.asked += 1
             return {"Authorization": f"Bearer {self.asked}"}
 
@@ -528,10 +529,10 @@ async def test_an_auth_object_is_asked_for_each_request() -> None:
 
 
 async def test_an_auth_object_that_fails_fails_the_call_and_nothing_else() -> None:
-    class Auth:
+    class Auth(Authorization):
         broken = False
 
-        async def headers(self) -> dict[str, str]:
+        async def headers(self, call: Call) -> dict[str, str]:
             if self.broken:
                 raise RuntimeError("password=secret")
             return {}
@@ -548,10 +549,10 @@ async def test_an_auth_object_that_fails_fails_the_call_and_nothing_else() -> No
 
 
 async def test_an_auth_object_that_gives_what_no_header_can_be() -> None:
-    class Auth:
+    class Auth(Authorization):
         value = "fine"
 
-        async def headers(self) -> dict[str, str]:
+        async def headers(self, call: Call) -> dict[str, str]:
             return {"Authorization": self.value}
 
     auth = Auth()

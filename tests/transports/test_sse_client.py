@@ -13,6 +13,7 @@ from transports.scripted_mcp import Asked, answering, until
 from transports.scripted_server import Served
 
 from mcpcore import Client, ConnectFailed, ConnectionLost, DeadlineExceeded
+from mcpcore_transports.http.authorized import Authorization, Call
 from mcpcore_transports.http.client import HttpTransport
 from mcpcore_transports.http.failures import HttpError
 from mcpcore_transports.sse import client as sse
@@ -114,10 +115,10 @@ async def test_nothing_is_posted_anywhere_else(endpoint: str) -> None:
 
 
 async def test_credentials_go_with_every_request_as_they_are_at_that_moment() -> None:
-    class Auth:
+    class Auth(Authorization):
         asked = 0
 
-        async def headers(self) -> dict[str, str]:
+        async def headers(self, call: Call) -> dict[str, str]:
             self.asked += 1
             return {"Authorization": f"Bearer {self.asked}"}
 

@@ -32,6 +32,7 @@ from mcpcore.multiplex import Multiplexer
 from mcpcore.revisions import Era, Revision
 from mcpcore.types import META_PROTOCOL_VERSION, CancelledNotificationParams, NotificationParams
 from mcpcore_transports.framing.headers import NAMED_METHODS, request_headers
+from mcpcore_transports.http.authorized import Requests
 from mcpcore_transports.http.events import (
     LIVED_SECONDS,
     MAX_ANSWER_BYTES,
@@ -44,7 +45,7 @@ from mcpcore_transports.http.events import (
 from mcpcore_transports.http.failures import HttpError, HttpRefused, connection_errors, read_refusal
 from mcpcore_transports.http.questions import Questions
 from mcpcore_transports.sse.client import open_stream
-from mcpcore_transports.web.client import HttpClient, HttpResponse
+from mcpcore_transports.web.client import HttpResponse
 
 __all__ = ("DELETE_SECONDS", "RENEW_SECONDS", "TELL_SECONDS", "HttpChannel")
 
@@ -71,11 +72,10 @@ logger: logging.Logger = logging.getLogger("mcpcore.http")
 class HttpChannel(Channel):
     """The requests of one client to one server. Its tasks live in `tasks`; none of them ever fails."""
 
-    def __init__(self, url: str, client: HttpClient, headers: Mapping[str, str], auth: Any, tasks: TaskGroup) -> None:
+    def __init__(self, url: str, client: Requests, headers: Mapping[str, str], tasks: TaskGroup) -> None:
         self._url = url
         self._client = client
         self._fixed = headers
-        self._auth = auth
         self._tasks = tasks
         self._incoming = Inbox(limit=1024)
         self._running: dict[int | str, Inbox] = {}
@@ -460,16 +460,8 @@ class HttpChannel(Channel):
     # ------------------------------------------------------------------ headers
 
     async def _headers(self, *own: tuple[str, str]) -> tuple[tuple[str, str], ...]:
-        """The headers of one request: what the caller gave, what `auth` says at this moment, and `own` before both."""
+        """The headers of one request: what the caller gave, and `own` before it."""
         found = dict(self._fixed)
-        if self._auth is not None:
-            try:
-                given = await self._auth.headers()
-            except ConnectionLost:
-                raise
-            except Exception as error:
-                raise ConnectFailed(f"auth.headers() failed with {type(error).__name__}; nothing was sent") from error
-            found.update((name.lower(), value) for name, value in given.items())
         found.update((name.lower(), value) for name, value in own)
         return tuple(found.items())
 

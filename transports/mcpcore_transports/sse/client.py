@@ -11,8 +11,9 @@ from mcpcore.errors import ConnectFailed, ConnectionLost, LocalProtocolError
 from mcpcore.jsonrpc import Oversize
 from mcpcore.multiplex import Pipe
 from mcpcore_transports.framing.eventstream import Event, EventDecoder
+from mcpcore_transports.http.authorized import Requests
 from mcpcore_transports.http.failures import connection_errors, read_refusal
-from mcpcore_transports.web.client import HttpClient, HttpResponse
+from mcpcore_transports.web.client import HttpResponse
 from mcpcore_transports.web.exchange import Headers
 from mcpcore_transports.web.urls import parse_url
 
@@ -31,7 +32,7 @@ HeadersSource: TypeAlias = Callable[..., Awaitable[Headers]]
 class SsePipe(Pipe):
     """One open event stream and the URI to post to."""
 
-    def __init__(self, client: HttpClient, response: HttpResponse, headers: HeadersSource) -> None:
+    def __init__(self, client: Requests, response: HttpResponse, headers: HeadersSource) -> None:
         self._client = client
         self._chunks = response.stream()
         self._headers = headers
@@ -123,7 +124,7 @@ def _endpoint(url: str, said: str) -> str:
 
 
 @asynccontextmanager
-async def open_stream(client: HttpClient, url: str, headers: HeadersSource) -> AsyncIterator[SsePipe]:
+async def open_stream(client: Requests, url: str, headers: HeadersSource) -> AsyncIterator[SsePipe]:
     """Connect to the event stream of a 2024-11-05 server.
 
     Raises `ConnectFailed` when `url` has none (`HttpRefused` when it answers with another status), `ConnectionLost`
