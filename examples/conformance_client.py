@@ -2,7 +2,7 @@
 
 Run it:  conformance client --command "python examples/conformance_client.py" --requirements 2026-07-28
 You see: one verdict per scenario. The suite appends the URL of its server and names the scenario in the environment.
-Scenarios that need a login (auth/…) are not answered in this release.
+In scenarios that need a login (auth/…), a scripted browser agrees to everything.
 """
 
 import json
@@ -12,8 +12,10 @@ from typing import Any
 
 import anyio
 
-from mcpcore import Client, PeerError
+from mcpcore import Client, ConnectionLost, PeerError
 from mcpcore.types import CreateMessageRequestParams, ElicitRequestFormParams, ElicitResult
+from mcpcore_transports.oauth import ClientCredentials, EnterpriseManaged, OAuth, PrivateKey, WorkloadIdentity
+from mcpcore_transports.web.client import HttpClient
 
 SCENARIO = os.environ.get("MCP_CONFORMANCE_SCENARIO", "")
 REVISION: Any = os.environ.get("MCP_CONFORMANCE_PROTOCOL_VERSION", "2026-07-28")
@@ -40,9 +42,53 @@ async def answer(question: CreateMessageRequestParams) -> str:
     return "a model would say something here"
 
 
+async def agree(url: str) -> None:
+    """A browser whose user agrees: it goes where the authorization server sends it, and that is back to the client."""
+    async with HttpClient() as browser:
+        async with browser.request("GET", url) as response:
+            back = response.headers["location"]
+        async with browser.request("GET", back):
+            pass
+
+
+def authorization() -> Any:
+    """How this scenario wants its client to log in."""
+    if not SCENARIO.startswith("auth/"):
+        return None
+    if SCENARIO == "auth/client-credentials-basic":
+        return ClientCredentials(CONTEXT["client_id"], CONTEXT["client_secret"])
+    if SCENARIO == "auth/client-credentials-jwt":
+        key = PrivateKey(CONTEXT["private_key_pem"], CONTEXT["signing_algorithm"])
+        return ClientCredentials(CONTEXT["client_id"], private_key=key)
+    if SCENARIO == "auth/wif-jwt-bearer":
+        return WorkloadIdentity(CONTEXT["valid_jwt"], client_id=CONTEXT["client_id"])
+    if SCENARIO == "auth/enterprise-managed-authorization":
+        return EnterpriseManaged(
+            CONTEXT["idp_id_token"],
+            client_id=CONTEXT["client_id"],
+            client_secret=CONTEXT["client_secret"],
+            idp_client_id=CONTEXT["idp_client_id"],
+            idp_token_endpoint=CONTEXT["idp_token_endpoint"],
+            idp_issuer=CONTEXT["idp_issuer"],
+        )
+    return OAuth(
+        client_id=CONTEXT.get("client_id"),
+        client_secret=CONTEXT.get("client_secret"),
+        client_metadata_url="https://conformance-test.local/client-metadata.json",
+        open_browser=agree,
+    )
+
+
 async def run(url: str) -> None:
     async with Client(
-        url, era=REVISION, on_elicit=accept, on_sample=answer, roots=["file:///tmp"], name="conformance", version="1.0"
+        url,
+        era=REVISION,
+        auth=authorization(),
+        on_elicit=accept,
+        on_sample=answer,
+        roots=["file:///tmp"],
+        name="conformance",
+        version="1.0",
     ) as client:
         tools = {tool.name: tool for tool in await client.list_tools()}
         if SCENARIO == "tools_call":
@@ -65,7 +111,7 @@ async def run(url: str) -> None:
                 "test_mrtr_no_result_type",
             ):
                 await client.call_tool(name)
-        elif SCENARIO in ("http-standard-headers", "http-invalid-tool-headers"):
+        elif SCENARIO in ("http-standard-headers", "http-invalid-tool-headers") or SCENARIO.startswith("auth/"):
             await everything(client, tools)
 
 
@@ -85,7 +131,7 @@ async def everything(client: Client, tools: dict[str, Any]) -> None:
 def main() -> int:
     try:
         anyio.run(run, sys.argv[1], backend=os.environ.get("MCPCORE_BACKEND", "asyncio"))
-    except PeerError as error:
+    except (ConnectionLost, PeerError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
