@@ -1,14 +1,15 @@
-"""The flags of `mcpcore run` that say how a server is served: one table for the parser, the help and the reading."""
+"""The flags of `mcpcore run`: one table for the parser, the help, the variables and the keywords of serving."""
 
+import os
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mcpcore.cli.usage import WrongUsage, count, one_of, path, port, seconds, setting, switch
+from mcpcore.cli.usage import WrongUsage, count, one_of, path, period, port, seconds, setting, switch
 
 if TYPE_CHECKING:
     from argparse import Namespace
 
-__all__ = ("SERVING_FLAGS", "Flag", "serving_options")
+__all__ = ("RUN_FLAGS", "SERVING_FLAGS", "Flag", "said_by_variables", "serving_options")
 
 _HTTP = frozenset(("http",))
 _SSE = frozenset(("sse",))
@@ -17,7 +18,7 @@ _WEB = _HTTP | _SSE
 
 class Flag(NamedTuple):
     name: str
-    """Without the dashes. The environment variable is MCPCORE_ and this in capitals, with underscores."""
+    """Without the dashes."""
 
     metavar: str | None
     """What stands for the value in the help; None when there is none to give."""
@@ -35,14 +36,25 @@ class Flag(NamedTuple):
     many: bool = False
     """May be given several times; its environment variable is a comma-separated list."""
 
+    variable_name: str = ""
+    """The environment variable without MCPCORE_, if it is not the name in capitals, with underscores."""
+
     @property
     def attribute(self) -> str:
         return self.name.replace("-", "_")
 
     @property
     def variable(self) -> str:
-        return f"MCPCORE_{self.attribute.upper()}"
+        return f"MCPCORE_{self.variable_name or self.attribute.upper()}"
 
+
+RUN_FLAGS: tuple[Flag, ...] = (
+    Flag("transport", "NAME", "stdio (the default), http, sse, or several: http,sse share a port"),
+    Flag("backend", "NAME", "trio or asyncio; else what the Server says, else asyncio"),
+    Flag("grace", "SECONDS", "what accepted work gets at the end (5)", seconds),
+    Flag("era", "NAME", "of its clients: all, modern or legacy; else what a Server says"),
+)
+"""What is said about any transport."""
 
 SERVING_FLAGS: tuple[Flag, ...] = (
     Flag("host", "ADDRESS", "where to listen (127.0.0.1)"),
@@ -66,6 +78,7 @@ SERVING_FLAGS: tuple[Flag, ...] = (
         str,
         "allow_origins",
         many=True,
+        variable_name="CORS_ORIGINS",
     ),
     Flag("auth-issuer", "URL", "who issues the JWTs that clients have to show"),
     Flag("auth-audience", "URL", "what those are made for, if not the URL that clients call"),
@@ -77,7 +90,13 @@ SERVING_FLAGS: tuple[Flag, ...] = (
     ),
     Flag("max-body", "BYTES", "of one request (4194304)", count, "max_body_bytes"),
     Flag("max-sessions", "NUMBER", "open at the same time (10000)", count),
+    Flag("max-streams", "NUMBER", "event streams that wait for something to happen, at the same time (10000)", count),
+    Flag("max-connections", "NUMBER", "open at the same time (4096); clients beyond it wait", count),
     Flag("read-timeout", "SECONDS", "in which a head (10), and a body (60), has to arrive", seconds),
+    Flag("stream-timeout", "SECONDS", "that a client may leave what it is sent unread (30)", period),
+    Flag("keepalive", "SECONDS", "of silence after which an event stream sends a comment (15)", period),
+    Flag("idle-timeout", "SECONDS", "that a connection is kept without a request (75)", period),
+    Flag("session-timeout", "SECONDS", "that a session is kept without use (1800)", period, "idle_seconds"),
     Flag("http-server", "NAME", "h11 (the default, built in) or hypercorn", one_of("h11", "hypercorn")),
     Flag("http-parser", "NAME", "h11, httptools, or auto: the faster one there is", one_of("auto", "h11", "httptools")),
     Flag("hypercorn-config", "FILE", "TOML, or Python in a .py, with hypercorn's settings: TLS, HTTP/2"),
@@ -111,6 +130,8 @@ def serving_options(arguments: "Namespace", transports: Collection[str]) -> dict
             if getattr(arguments, name):
                 raise WrongUsage(f"--uds and --{name} are two places to listen: give one")
             found.pop(name, None)
+    if found.get("http_server") == "hypercorn" and found.pop("max_connections", None) and arguments.max_connections:
+        raise WrongUsage("--max-connections is a limit of the built-in server; hypercorn has none")
     if found.get("http_server", "h11") == "h11" and found.pop("hypercorn_config", None) and arguments.hypercorn_config:
         raise WrongUsage("--hypercorn-config needs --http-server hypercorn")
     if found.get("http_server", "h11") != "h11" and found.pop("http_parser", None) and arguments.http_parser:
@@ -120,6 +141,13 @@ def serving_options(arguments: "Namespace", transports: Collection[str]) -> dict
             raise WrongUsage("--workers share an HTTP port, and stdio has none: serve it by itself")
         del found["workers"]
     return found
+
+
+def said_by_variables(text: str, arguments: "Namespace") -> str:
+    """The text of a refusal, which names flags, with the variables that stand for those of them nobody gave."""
+    flags = [flag for flag in SERVING_FLAGS if f"--{flag.name}" in text and not getattr(arguments, flag.attribute)]
+    named = [flag.variable for flag in flags if os.environ.get(flag.variable)]
+    return f"{text} (set by {', '.join(named)})" if named else text
 
 
 def _text(given: Any) -> str | None:

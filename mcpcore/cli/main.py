@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
-from mcpcore.cli.flags import SERVING_FLAGS
+from mcpcore.cli.flags import RUN_FLAGS, SERVING_FLAGS
 from mcpcore.cli.usage import EXIT_FAILED, EXIT_USAGE
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ TARGET is one of
 """
 
 _RUN = """\
-Every flag has an environment variable, e.g. MCPCORE_TRANSPORT or MCPCORE_ALLOW_HOST=a.example,b.example. The
-flag counts before the variable. An address that others can reach needs --allow-host or --public-url.
+Every flag has an environment variable, e.g. MCPCORE_TRANSPORT or MCPCORE_ALLOW_HOST=a.example,b.example; that of
+--allow-origin is MCPCORE_CORS_ORIGINS. The flag counts before the variable. An address that others can reach needs
+--allow-host or --public-url.
 
 With --workers a connection goes to any of the processes. Sessions (up to 2025-11-25, and sse) live in one of them: use
 --era modern, or a proxy that sends a client to the same process, which is then better served by several programs.
@@ -137,16 +138,8 @@ def _parser() -> "ArgumentParser":
         "--max-upstreams", metavar="NUMBER", help="connections to the server behind (10000; 64 for a command)"
     )
     for server in (run, bridge):
-        server.add_argument(
-            "--transport", metavar="NAME", help="stdio (the default), http, sse, or several: http,sse share a port"
-        )
-        server.add_argument(
-            "--backend", metavar="NAME", help="trio or asyncio; else what the Server says, else asyncio"
-        )
-        server.add_argument("--grace", metavar="SECONDS", help="what accepted work gets at the end (5)")
-        server.add_argument(
-            "--era", metavar="NAME", help="of its clients: all, modern or legacy; else what a Server says"
-        )
+        for flag in RUN_FLAGS:
+            server.add_argument(f"--{flag.name}", metavar=flag.metavar, help=flag.about)
         web = server.add_argument_group("http and sse")
         for flag in SERVING_FLAGS:
             if flag.metavar is None:

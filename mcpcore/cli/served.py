@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from mcpcore.cli.access import write_access
 from mcpcore.cli.ending import exit_code
-from mcpcore.cli.flags import serving_options
+from mcpcore.cli.flags import said_by_variables, serving_options
 from mcpcore.cli.protection import with_protection
 from mcpcore.cli.render import one_line
 from mcpcore.cli.usage import EXIT_FAILED, WrongUsage, one_of, seconds, setting
@@ -33,7 +33,7 @@ def serve_told(arguments: Namespace, command: str, load: Callable[[], Servable])
     SIGINT. A host that is gone while there is something to tell it, and an address that cannot be had, are one line on
     stderr and 1. Each process that serves calls `load`. Raises `WrongUsage` before anything is served, and what `load`
     raises."""
-    transports = _transports(setting(arguments.transport, "--transport", str, variable="MCPCORE_TRANSPORT") or "stdio")
+    transports = setting(arguments.transport, "--transport", _transports, variable="MCPCORE_TRANSPORT") or ["stdio"]
     backend = setting(arguments.backend, "--backend", one_of(*BACKENDS), variable="MCPCORE_BACKEND")
     grace = setting(arguments.grace, "--grace", seconds, variable="MCPCORE_GRACE")
     eras = setting(arguments.era, "--era", one_of("all", *(era.value for era in Era)), variable="MCPCORE_ERA")
@@ -84,7 +84,7 @@ def _run_one(
                 raise
             if arguments.debug:
                 traceback.print_exception(error)
-            raise WrongUsage(one_line(error)) from None
+            raise WrongUsage(said_by_variables(one_line(error), arguments)) from None
         return 0
 
     return _told(arguments, work)
@@ -107,7 +107,7 @@ def _transports(text: str) -> list[str]:
             try:
                 server_transport(name)
             except LocalProtocolError as error:
-                raise WrongUsage(f"--transport: {error}") from None
+                raise ValueError(str(error)) from None
     return names
 
 

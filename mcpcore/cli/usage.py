@@ -14,6 +14,7 @@ __all__ = (
     "count",
     "one_of",
     "path",
+    "period",
     "port",
     "seconds",
     "setting",
@@ -94,6 +95,13 @@ def switch(text: str) -> bool:
     if text.lower() in ("0", "false", "no", "off"):
         return False
     raise ValueError(f"{text!r} is neither yes nor no")
+
+
+def period(text: str) -> float:
+    """Reads a number of seconds that is more than none."""
+    if not (number := seconds(text)):
+        raise ValueError(f"{text!r} is no time to wait: give seconds above 0")
+    return number
 
 
 def seconds(text: str) -> float:

@@ -1,12 +1,16 @@
 """cli/flags: what the flags of a served transport say, and what they are refused for."""
 
 from argparse import Namespace
+from inspect import signature
 from typing import Any
 
 import pytest
 
-from mcpcore.cli.flags import SERVING_FLAGS, serving_options
+from mcpcore.cli.flags import RUN_FLAGS, SERVING_FLAGS, said_by_variables, serving_options
 from mcpcore.cli.usage import WrongUsage
+from mcpcore.serving import run_server
+from mcpcore_transports.http import server as own_listener
+from mcpcore_transports.http import under_hypercorn
 
 
 def options(*transports: str, **given: Any) -> dict[str, Any]:
@@ -27,7 +31,12 @@ def test_flags_become_the_options_of_serving() -> None:
         "json_response": True,
         "max_body": "1000",
         "max_sessions": "7",
+        "max_streams": "8",
         "read_timeout": "0.5",
+        "stream_timeout": "4",
+        "keepalive": "2.5",
+        "idle_timeout": "3",
+        "session_timeout": "60",
         "http_server": "hypercorn",
         "hypercorn_config": "file",
         "workers": "2",
@@ -44,7 +53,12 @@ def test_flags_become_the_options_of_serving() -> None:
         "json_response": True,
         "max_body_bytes": 1000,
         "max_sessions": 7,
+        "max_streams": 8,
         "read_timeout": 0.5,
+        "stream_timeout": 4,
+        "keepalive": 2.5,
+        "idle_timeout": 3,
+        "idle_seconds": 60,
         "http_server": "hypercorn",
         "hypercorn_config": "file",
         "workers": 2,
@@ -52,6 +66,36 @@ def test_flags_become_the_options_of_serving() -> None:
     }
     assert options("stdio") == {}
     assert options("http", http_parser="httptools") == {"http_parser": "httptools"}
+    assert options("http", max_connections="9") == {"max_connections": 9}
+
+
+def parameters(*functions: Any) -> set[str]:
+    return {name for function in functions for name in signature(function).parameters}
+
+
+def test_each_row_has_a_keyword_of_serving_and_each_setting_a_row() -> None:
+    """`serve` passes what it does not know itself to the transport; the rest is taken by `run_server`."""
+    keywords = {flag.option or flag.attribute for flag in SERVING_FLAGS}
+    taken = parameters(own_listener.serve, under_hypercorn.serve, run_server) | {"http_server"}
+    assert keywords - taken == set()
+    for_programs = {"server", "sockets", "auth", "store", "limits", "task_status", "options", "grace"}
+    assert parameters(own_listener.serve) - keywords == for_programs - {"options"}
+
+
+def test_no_two_rows_share_a_flag_or_a_variable() -> None:
+    rows = (*RUN_FLAGS, *SERVING_FLAGS)
+    assert len({flag.name for flag in rows}) == len({flag.variable for flag in rows}) == len(rows)
+
+
+def test_a_refusal_names_the_variable_that_said_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    none = {flag.attribute: None for flag in SERVING_FLAGS}
+    monkeypatch.setenv("MCPCORE_CORS_ORIGINS", "nowhere")
+    text = "'nowhere' is no origin (--allow-origin, allow_origins=)"
+    assert said_by_variables(text, Namespace(**none)) == f"{text} (set by MCPCORE_CORS_ORIGINS)"
+    assert said_by_variables(text, Namespace(**none | {"allow_origin": ["nowhere"]})) == text
+    monkeypatch.setenv("MCPCORE_KEEPALIVE", "0")
+    with pytest.raises(WrongUsage, match=r"^MCPCORE_KEEPALIVE: '0' is no time to wait"):
+        options("http")
 
 
 def test_variables_say_the_same_and_flags_win(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,6 +103,7 @@ def test_variables_say_the_same_and_flags_win(monkeypatch: pytest.MonkeyPatch) -
         "MCPCORE_PORT": "81",
         "MCPCORE_HOST": "",
         "MCPCORE_ALLOW_HOST": "a, b",
+        "MCPCORE_CORS_ORIGINS": "https://x,https://y",
         "MCPCORE_JSON_RESPONSE": "no",
         "MCPCORE_ACCESS_LOG": "true",
         "MCPCORE_WORKERS": "3",
@@ -67,6 +112,7 @@ def test_variables_say_the_same_and_flags_win(monkeypatch: pytest.MonkeyPatch) -
     assert options("http", port="82") == {
         "port": 82,
         "allow_hosts": ("a", "b"),
+        "allow_origins": ("https://x", "https://y"),
         "json_response": False,
         "access_log": True,
         "workers": 3,
@@ -101,6 +147,12 @@ def test_a_variable_for_other_programs_is_left_alone(monkeypatch: pytest.MonkeyP
         (["http"], {"path": "mcp"}, "--path: 'mcp' is no path"),
         (["http"], {"workers": "0"}, "--workers: '0' is no whole number above 0"),
         (["http"], {"read_timeout": "soon"}, "--read-timeout: 'soon' is no number of seconds"),
+        (["http"], {"stream_timeout": "0"}, "--stream-timeout: '0' is no time to wait"),
+        (
+            ["http"],
+            {"max_connections": "1", "http_server": "hypercorn"},
+            "--max-connections is a limit of the built-in",
+        ),
         (["http"], {"http_server": "uvicorn"}, "--http-server: 'uvicorn' is none of h11, hypercorn"),
         (["http"], {"http_parser": "nodejs"}, "--http-parser: 'nodejs' is none of auto, h11, httptools"),
         (["http"], {"http_parser": "h11", "http_server": "hypercorn"}, "--http-parser is for --http-server h11"),

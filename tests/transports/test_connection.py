@@ -4,11 +4,21 @@ import anyio
 import pytest
 from transports.listening import MUCH, PATIENCE_SECONDS, TEXT, Probe, echo, get, post, serving, stream_for_ever
 
-from mcpcore.errors import ConnectionLost
+from mcpcore.errors import ConnectionLost, LocalProtocolError
 from mcpcore_transports.web.exchange import WebRequest, WebResponse
 from mcpcore_transports.web.limits import HttpLimits
 
 pytestmark = pytest.mark.anyio
+
+
+def test_limits_are_numbers_above_0_and_flags_replace_them_one_by_one() -> None:
+    limits = HttpLimits(linger_seconds=0.5).with_settings(read_timeout=3, keepalive=2, max_connections=7)
+    assert (limits.head_seconds, limits.body_seconds, limits.quiet_seconds) == (3, 3, 2)
+    assert (limits.max_connections, limits.linger_seconds) == (7, 0.5)
+    assert limits.with_settings() == limits
+    for wrong in ({"keepalive": 0}, {"stream_timeout": -1}, {"idle_timeout": float("inf")}):
+        with pytest.raises(LocalProtocolError, match="has to be a number above 0"):
+            HttpLimits().with_settings(**wrong)
 
 
 @pytest.fixture(params=["asyncio", "trio"])

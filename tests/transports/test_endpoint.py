@@ -345,6 +345,40 @@ async def test_the_keep_alive_of_a_quiet_stream() -> None:
         assert [one["params"]["progress"] for one in (await answer.messages())[:-1]] == [2]
 
 
+async def test_streams_that_stay_open_have_a_limit_and_others_none() -> None:
+    listen = message("subscriptions/listen", {"notifications": {"toolsListChanged": True}}, id="sub")
+    async with serving(max_streams=2, sse_path="/sse") as site, site.talk() as talk:
+        async with site.connect() as one, site.connect() as two, site.connect() as third:
+            assert (await talk.get(one)).status == 200
+            assert (await site.modern(two, listen)).status == 200
+            assert site.endpoint.open_streams == 2
+            for asked in (talk.get(third), site.modern(third, listen), third.ask("GET", "/sse")):
+                refused = await asked
+                assert (refused.status, int(refused.headers["retry-after"]) > 0) == (503, True)
+                assert "--max-streams" in (await refused.json())["error"]["message"]
+            assert (await third.ask("GET", site.path, {"Accept": "text/event-stream"})).status == 405
+            answer = await talk.post(call("wait", {"steps": 1}, token=1))
+            assert (await answer.event()) is not None  # an event stream, too, and one that ends
+            site.offer.go.set()
+            await answer.messages()
+        await until(lambda: site.endpoint.open_streams == 0)
+        async with site.connect() as wire:
+            assert (await wire.ask("GET", "/sse")).status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("path", ["/sse", "/sse/messages?session_id=old"])
+async def test_the_usual_place_of_sse_says_where_to_go_when_it_is_not_served(path: str, method: str) -> None:
+    async with serving() as site, site.connect() as wire:
+        answer = await wire.ask(method, path)
+        assert (answer.status, answer.headers["link"]) == (404, '</mcp>; rel="successor-version"')
+        assert "speaks Streamable HTTP, at /mcp" in (await answer.json())["error"]["message"]
+    async with serving(sse_path="/old") as site, site.connect() as wire:
+        assert "link" not in (await wire.ask(method, "/else")).headers
+    async with serving(path=None, sse_path="/old") as site, site.connect() as wire:
+        assert "link" not in (await wire.ask(method, path)).headers
+
+
 async def test_a_busy_server_says_when_to_come_back() -> None:
     async with serving(offer(max_running=1)) as site, site.connect() as one, site.connect() as two, site.talk() as talk:
         await site.send(one, *modern(call("wait")))

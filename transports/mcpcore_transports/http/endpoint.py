@@ -6,6 +6,8 @@ a session id names what came before.
 """
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -27,7 +29,7 @@ from mcpcore.revisions import Era
 from mcpcore.types import META_PROTOCOL_VERSION
 from mcpcore_transports.http.admission import Admission, Caller
 from mcpcore_transports.http.expiry import Expiries
-from mcpcore_transports.http.handshake import HandshakeExchange
+from mcpcore_transports.http.handshake import SESSION_HEADER, HandshakeExchange
 from mcpcore_transports.http.negotiation import accepted, is_json, is_modern
 from mcpcore_transports.http.options import HttpOptions
 from mcpcore_transports.http.patience import Patience
@@ -39,6 +41,8 @@ from mcpcore_transports.sse.server import SseServer
 from mcpcore_transports.web.exchange import BodyTooLarge, Headers, WebRequest, WebResponse
 
 __all__ = ("Endpoint",)
+
+_USUAL_SSE_PATHS = ("/sse", "/sse/messages")
 
 _ENVELOPE_KEY = META_PROTOCOL_VERSION.encode()
 
@@ -62,6 +66,8 @@ class Endpoint:
         self.streams: SseServer = SseServer(
             self._expiries, messages_path=self._messages_path or "", max_connections=options.max_sessions
         )
+        self.open_streams: int = 0
+        """Event streams that stay open by design."""
         self._waiting = Patience()
         self.admission: Admission = Admission(server, options, [path for path in (self._path, self._sse_path) if path])
         self.draining: bool = False
@@ -97,6 +103,12 @@ class Endpoint:
         described = None
         if path not in (self._path, self._sse_path, self._messages_path):
             described = self.admission.described_at(path, request.mount)
+            if described is None and path in _USUAL_SSE_PATHS and self._path is not None:
+                # What its last clients see when a server stops serving them.
+                place = f"{request.mount}{self._path}"
+                text = "HTTP+SSE (2024-11-05) is not served here: use a client that speaks Streamable HTTP, at"
+                await refuse(response, 404, f"{text} {place}", (("link", f'<{place}>; rel="successor-version"'),))
+                return
             if described is None:
                 await response.send_whole(404, _TEXT, b"there is nothing here\n")
                 return
@@ -132,7 +144,12 @@ class Endpoint:
             await self._post(request, response, caller, cors)
         elif request.method in ("GET", "DELETE") and Era.LEGACY in self._server.eras:
             origin = caller.origin("http")
-            await self._handshake.without_body(request, response, origin, cors)
+            if request.method == "GET" and SESSION_HEADER in request.headers:
+                async with self._open_stream(response, cors) as admitted:
+                    if admitted:
+                        await self._handshake.without_body(request, response, origin, cors)
+            else:
+                await self._handshake.without_body(request, response, origin, cors)
         else:
             allow = "POST, GET, DELETE, OPTIONS" if Era.LEGACY in self._server.eras else "POST, OPTIONS"
             await refuse(response, 405, f"{request.method} is not for this path", (("allow", allow), *cors))
@@ -192,9 +209,12 @@ class Endpoint:
             request.when_gone(reply.close)
             self._waiting.add(reply)
             try:
-                if origin.principal is not None and message.method == "subscriptions/listen":
-                    with self._expiries.ending(origin.principal, reply.close):
-                        await self._server.answer(Envelope(message, reply, origin))
+                if message.method == "subscriptions/listen":
+                    async with self._open_stream(response, cors) as admitted:
+                        if not admitted:
+                            return
+                        with self._expiries.ending(origin.principal, reply.close):
+                            await self._server.answer(Envelope(message, reply, origin))
                 else:
                     await self._server.answer(Envelope(message, reply, origin))
             finally:
@@ -224,7 +244,9 @@ class Endpoint:
             await refuse(response, 405, "open the event stream with GET", (("allow", "GET"), *cors))
             return
         origin = caller.origin("sse")
-        await self.streams.stream(self._server, request, response, origin, cors)
+        async with self._open_stream(response, cors) as admitted:
+            if admitted:
+                await self.streams.stream(self._server, request, response, origin, cors)
 
     async def _sse_message(self, request: WebRequest, response: WebResponse, caller: Caller, cors: Headers) -> None:
         if request.method != "POST":
@@ -239,6 +261,20 @@ class Endpoint:
             await response.send_whole(202, (*_TEXT, *cors), b"accepted\n")
         else:
             await refuse(response, 404, "there is no such session: open the event stream again", cors)
+
+    @asynccontextmanager
+    async def _open_stream(self, response: WebResponse, cors: Headers) -> AsyncIterator[bool]:
+        """A place among the streams that stay open; False when there was none and the request was refused."""
+        if self.open_streams >= self._options.max_streams:
+            text = f"{self.open_streams} event streams are open, which is the limit (--max-streams); come back later"
+            await refuse(response, 503, text, (("retry-after", "5"), *cors))
+            yield False
+            return
+        self.open_streams += 1
+        try:
+            yield True
+        finally:
+            self.open_streams -= 1
 
     def _cors(self, request: WebRequest) -> Headers:
         return self._options.policy.response_headers(request.headers.get("origin"))

@@ -8,7 +8,7 @@ import anyio.lowlevel
 
 from mcpcore_transports.framing.origins import AccessPolicy
 from mcpcore_transports.http.endpoint import Endpoint
-from mcpcore_transports.http.options import MAX_BODY_BYTES, HttpOptions
+from mcpcore_transports.http.options import MAX_BODY_BYTES, MAX_OPEN_STREAMS, HttpOptions
 from mcpcore_transports.http.replay import MemoryReplayStore, ReplayStore
 from mcpcore_transports.http.served import Served
 from mcpcore_transports.http.server import endpoint_running
@@ -31,6 +31,7 @@ def asgi_app(
     json_response: bool = False,
     max_body_bytes: int = MAX_BODY_BYTES,
     max_sessions: int = MAX_SESSIONS,
+    max_streams: int = MAX_OPEN_STREAMS,
     idle_seconds: float = IDLE_SECONDS,
     store: ReplayStore | None = None,
 ) -> "MountedApp":
@@ -54,6 +55,7 @@ def asgi_app(
         public_url=public_url,
         max_body_bytes=max_body_bytes,
         max_sessions=max_sessions,
+        max_streams=max_streams,
         idle_seconds=idle_seconds,
         store=MemoryReplayStore() if store is None else store,
     )

@@ -10,10 +10,14 @@ from mcpcore_transports.framing.origins import AccessPolicy
 from mcpcore_transports.http.replay import MemoryReplayStore, ReplayStore
 from mcpcore_transports.http.sessions import IDLE_SECONDS, MAX_SESSIONS
 
-__all__ = ("MAX_BODY_BYTES", "HttpOptions")
+__all__ = ("MAX_BODY_BYTES", "MAX_OPEN_STREAMS", "HttpOptions")
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Bytes of one POST. What the official SDKs allow too; base64 of a photograph fits."""
+
+MAX_OPEN_STREAMS = 10_000
+"""Event streams of one server that stay open by design: those of HTTP+SSE, of a session's GET, and listens. Each is an
+open connection, so the host's own limit is usually met first."""
 
 
 class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +41,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     max_body_bytes: int = MAX_BODY_BYTES
     max_sessions: int = MAX_SESSIONS
+    max_streams: int = MAX_OPEN_STREAMS
     idle_seconds: float = IDLE_SECONDS
     store: ReplayStore = msgspec.field(default_factory=MemoryReplayStore)
     retry_ms: int | None = None

@@ -8,12 +8,11 @@ from typing import Any
 from urllib.parse import quote
 
 import anyio
-import msgspec
 from anyio.abc import TaskStatus
 
 from mcpcore.groups import sole_error
 from mcpcore_transports.http.endpoint import Endpoint
-from mcpcore_transports.http.options import MAX_BODY_BYTES, HttpOptions
+from mcpcore_transports.http.options import MAX_BODY_BYTES, MAX_OPEN_STREAMS, HttpOptions
 from mcpcore_transports.http.replay import ReplayStore
 from mcpcore_transports.http.served import Served
 from mcpcore_transports.http.sessions import IDLE_SECONDS, MAX_SESSIONS
@@ -45,10 +44,15 @@ async def serve(
     grace: float = GRACE_SECONDS,
     max_body_bytes: int = MAX_BODY_BYTES,
     max_sessions: int = MAX_SESSIONS,
+    max_streams: int = MAX_OPEN_STREAMS,
     idle_seconds: float = IDLE_SECONDS,
     store: ReplayStore | None = None,
     limits: HttpLimits | None = None,
+    max_connections: int | None = None,
     read_timeout: float | None = None,
+    stream_timeout: float | None = None,
+    keepalive: float | None = None,
+    idle_timeout: float | None = None,
     http_parser: str = "auto",
     access_log: Callable[[AccessEntry], None] | None = None,
     task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED,
@@ -57,8 +61,10 @@ async def serve(
 
     Reports started with the URLs it answers at, and says them on stderr. `port=0` picks a free port; `uds` is the path
     of a Unix socket instead. With `sockets`, which were bound for `host` or `uds`, whoever bound them says where they
-    are. `read_timeout` (seconds) replaces the limits for a head and for a body. `http_parser` is "h11", "httptools", or
-    "auto" for the faster one that is installed. `auth` is that of the server unless it is given here.
+    are. `limits` are those of a connection; the arguments below it replace one of them each, as the flags of
+    `mcpcore run` with their names do (seconds; `read_timeout` is for a head and for a body).
+    `http_parser` is "h11", "httptools", or "auto" for the faster one that is installed. `auth` is that of the server
+    unless it is given here.
 
     Raises `LocalProtocolError` for an address that others can reach when nothing says who may (`allow_hosts`,
     `public_url` or `auth`), for tokens that are made for a URL which nothing says, and for a parser that is not
@@ -76,12 +82,17 @@ async def serve(
         auth=auth,
         max_body_bytes=max_body_bytes,
         max_sessions=max_sessions,
+        max_streams=max_streams,
         idle_seconds=idle_seconds,
         store=store,
     )
-    limits = HttpLimits() if limits is None else limits
-    if read_timeout is not None:
-        limits = msgspec.structs.replace(limits, head_seconds=read_timeout, body_seconds=read_timeout)
+    limits = (limits or HttpLimits()).with_settings(
+        max_connections=max_connections,
+        read_timeout=read_timeout,
+        stream_timeout=stream_timeout,
+        keepalive=keepalive,
+        idle_timeout=idle_timeout,
+    )
     stopping = anyio.Event()
     endpoint = Endpoint(server, options)
     endpoint.admission.check_place(None if uds is not None else host)

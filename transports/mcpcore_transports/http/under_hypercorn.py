@@ -21,7 +21,6 @@ from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
-import msgspec
 from anyio.abc import TaskStatus
 
 from mcpcore.errors import LocalProtocolError
@@ -57,6 +56,9 @@ async def serve(
     grace: float = GRACE_SECONDS,
     limits: HttpLimits | None = None,
     read_timeout: float | None = None,
+    stream_timeout: float | None = None,
+    keepalive: float | None = None,
+    idle_timeout: float | None = None,
     access_log: Callable[[AccessEntry], None] | None = None,
     task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED,
     **options: Any,
@@ -71,9 +73,12 @@ async def serve(
     """
     config = _read(hypercorn_config)
     config.graceful_timeout = grace + OVERTIME_SECONDS
-    limits = HttpLimits() if limits is None else limits
+    limits = (limits or HttpLimits()).with_settings(
+        read_timeout=read_timeout, stream_timeout=stream_timeout, keepalive=keepalive
+    )
+    if idle_timeout is not None:
+        config.keep_alive_timeout = idle_timeout
     if read_timeout is not None:
-        limits = msgspec.structs.replace(limits, body_seconds=read_timeout)
         config.keep_alive_timeout = min(config.keep_alive_timeout, read_timeout)
     if options.get("auth") is None:
         options["auth"] = server.auth

@@ -1,6 +1,10 @@
 """What an HTTP host takes from a client before it gives up: sizes in bytes, times in seconds."""
 
+import math
+
 import msgspec
+
+from mcpcore.errors import LocalProtocolError
 
 __all__ = (
     "BODY_SECONDS",
@@ -67,3 +71,28 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     quiet_seconds: float = QUIET_SECONDS
     linger_seconds: float = LINGER_SECONDS
     max_connections: int = MAX_CONNECTIONS
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if not 0 < getattr(self, name) < math.inf:
+                raise LocalProtocolError(f"{name} has to be a number above 0, not {getattr(self, name)!r}")
+
+    def with_settings(
+        self,
+        *,
+        max_connections: int | None = None,
+        read_timeout: float | None = None,
+        stream_timeout: float | None = None,
+        keepalive: float | None = None,
+        idle_timeout: float | None = None,
+    ) -> "HttpLimits":
+        """These limits with what the flags of the same names say; None leaves a limit alone."""
+        said = {
+            "max_connections": max_connections,
+            "head_seconds": read_timeout,
+            "body_seconds": read_timeout,
+            "write_seconds": stream_timeout,
+            "quiet_seconds": keepalive,
+            "idle_seconds": idle_timeout,
+        }
+        return msgspec.structs.replace(self, **{name: value for name, value in said.items() if value is not None})
