@@ -82,6 +82,7 @@ class Host(Protocol):
     def notification_handler(self, method: str) -> Callable[[Any], Awaitable[None]] | None: ...
     def began(self, terms: Terms, transport: str, lasting: bool) -> None: ...
     def ended(self, lasting: bool) -> None: ...
+    def failed(self, code: int | None) -> None: ...
 
 
 class _MetaOnly(msgspec.Struct):
@@ -126,6 +127,9 @@ class Dispatch(Role):
 
     def is_stream(self, method: str) -> bool:
         return method == "subscriptions/listen"
+
+    def failed(self, code: int | None) -> None:
+        self._host.failed(code)
 
     async def answer(self, call: Call) -> Any:
         spec = REQUESTS.get(call.method)

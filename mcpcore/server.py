@@ -4,7 +4,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import anyio
 import anyio.lowlevel
@@ -38,7 +38,10 @@ from mcpcore.types import (
     ToolAnnotations,
 )
 
-__all__ = ("LEAVE_SECONDS", "MAX_CLIENT_NAMES", "MAX_SERVER_RUNNING", "Server", "ServerStatistics")
+if TYPE_CHECKING:
+    from mcpcore.metrics import Metrics
+
+__all__ = ("LEAVE_SECONDS", "MAX_CLIENT_NAMES", "MAX_ERROR_CODES", "MAX_SERVER_RUNNING", "Server", "ServerStatistics")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -47,6 +50,9 @@ MAX_SERVER_RUNNING = 2000
 
 MAX_CLIENT_NAMES = 1000
 """Kinds of clients that are counted apart: a client chooses its name, so their number needs a limit."""
+
+MAX_ERROR_CODES = 100
+"""Error codes that are counted apart: handlers may choose any, and further ones are counted as 0."""
 
 LEAVE_SECONDS = 5.0
 """How long the end of a lifespan waits for channels that others still serve."""
@@ -61,6 +67,10 @@ class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     clients: dict[str, int]
     """The same by transport, revision and the name that the client gives itself, e.g. "sse 2025-06-18 desktop": who
     still uses what is about to be switched off. Names beyond the first `MAX_CLIENT_NAMES` are counted as "others"."""
+    errors: dict[int, int]
+    """Requests answered with a JSON-RPC error so far, by its code; see `MAX_ERROR_CODES`."""
+    cancelled: int
+    """Requests that were given up so far, by their clients or with their connection."""
     listeners: int
     """Sessions and listens that are sent changes."""
     threads: ThreadStatistics
@@ -148,6 +158,9 @@ class Server:
         self._requests: dict[str, int] = {}
         self._clients: dict[str, int] = {}
         self._client_keys: dict[tuple[str, str, str], str] = {}
+        self._errors: dict[int, int] = {}
+        self._cancelled = 0
+        self._metrics: Metrics | None = None
         self._sessions: set[Session] = set()
         self._entering: anyio.Event | None = None
         self._entered: _Entered | None = None
@@ -434,9 +447,24 @@ class Server:
             running=self._running,
             requests=dict(self._requests),
             clients=dict(self._clients),
+            errors=dict(self._errors),
+            cancelled=self._cancelled,
             listeners=len(self.publisher),
             threads=self._threads.statistics(),
         )
+
+    def metrics(self, *, tool_names: bool = False) -> "Metrics":
+        """Prometheus metrics of this server, which count from the first call on; later ones return the same.
+
+        What `serve(metrics=True)` and `metrics_port=` show. `tool_names`, which counts in the first call, tells tools
+        apart. Raises `LocalProtocolError` without the extra mcpcore[metrics].
+        """
+        from mcpcore.metrics import Metrics
+
+        if self._metrics is None:
+            self._metrics = Metrics(self, tool_names=tool_names)
+            self.inbound.insert(0, self._metrics.inbound)
+        return self._metrics
 
     def session_statistics(self) -> list[SessionStatistics]:
         """One entry for each channel that is being served."""
@@ -508,6 +536,13 @@ class Server:
     def ended(self, lasting: bool) -> None:
         if not lasting:
             self._running -= 1
+
+    def failed(self, code: int | None) -> None:
+        if code is None:
+            self._cancelled += 1
+        else:
+            known = code if code in self._errors or len(self._errors) < MAX_ERROR_CODES else 0
+            self._errors[known] = self._errors.get(known, 0) + 1
 
     def _list_changed(self, kind: str) -> None:
         self._forget()

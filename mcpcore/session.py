@@ -158,6 +158,9 @@ class Role(ABC):
         decides what becomes of that one. Its answer must not wait for anybody."""
         return False
 
+    def failed(self, code: int | None) -> None:  # noqa: B027
+        """A request was answered with an error of this code; None: it was given up. Must not wait."""
+
     answers_malformed = True
     """Whether a frame that is no message is answered with an error. A client only counts it."""
 
@@ -426,6 +429,7 @@ class Session:
             )
         if refusal is not None and envelope.reply is not None:
             self._refused += 1
+            self._role.failed(CODE_SERVER_BUSY)
             answer = error_response(request.id, RequestError(CODE_SERVER_BUSY, refusal))
             await envelope.reply.send(Envelope(answer))
 
@@ -441,7 +445,8 @@ class Session:
     def _drop_cancelled(self) -> bool:
         """Take requests that were given up while they waited out of the queue. True if that made room."""
         wanted = [envelope for envelope in self._waiting if envelope.reply is not None and not envelope.reply.closed]
-        self._cancelled += len(self._waiting) - len(wanted)
+        for _ in range(len(self._waiting) - len(wanted)):
+            self._give_up()
         self._waiting = deque(wanted)
         return self._has_place()
 
@@ -499,7 +504,7 @@ class Session:
         request, reply = envelope.message, envelope.reply
         assert isinstance(request, Request)
         if reply is None or reply.closed:
-            self._cancelled += 1
+            self._give_up()
             return
         call = Call(self, request, reply, envelope.origin)
         with call.scope as scope:
@@ -507,6 +512,8 @@ class Session:
             try:
                 answer = await self._outcome(call)
                 call.finished = True
+                if isinstance(answer, ErrorResponse):
+                    self._role.failed(answer.error.code)
                 try:
                     await reply.send(Envelope(answer, alone=self._running <= 1 and not self._waiting))
                 except (TypeError, ValueError, OverflowError, RecursionError):
@@ -519,8 +526,12 @@ class Session:
             finally:
                 reply.when_closed(None)
         if scope.cancelled_caught:
-            self._cancelled += 1
+            self._give_up()
             logger.debug("%s (id %r) was cancelled: %.100r", request.method, request.id, reply.reason)
+
+    def _give_up(self) -> None:
+        self._cancelled += 1
+        self._role.failed(None)
 
     async def _outcome(self, call: Call) -> Response | ErrorResponse:
         try:

@@ -101,6 +101,8 @@ SERVING_FLAGS: tuple[Flag, ...] = (
     Flag("http-parser", "NAME", "h11, httptools, or auto: the faster one there is", one_of("auto", "h11", "httptools")),
     Flag("hypercorn-config", "FILE", "TOML, or Python in a .py, with hypercorn's settings: TLS, HTTP/2"),
     Flag("workers", "NUMBER", "processes that share the port (1); see below", count),
+    Flag("metrics", None, "Prometheus metrics at /metrics, for whoever may use the server", switch),
+    Flag("metrics-port", "NUMBER", "Prometheus metrics at this port of 127.0.0.1; with --workers from it on", port),
     Flag("access-log", None, "a line of JSON on stderr for each HTTP request", switch),
 )
 
@@ -125,6 +127,8 @@ def serving_options(arguments: "Namespace", transports: Collection[str]) -> dict
         if flag.many:
             value = tuple(part.strip() for part in value.split(",") if part.strip())
         found[flag.option or flag.attribute] = value
+    if found.get("metrics") and found.get("workers", 1) > 1:
+        raise WrongUsage("--metrics would show any one of the --workers: give --metrics-port, where each has its own")
     if "uds" in found:
         for name in ("host", "port"):
             if getattr(arguments, name):

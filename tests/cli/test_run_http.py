@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -228,3 +230,72 @@ def test_keys_in_a_file_open_a_public_bind(file: Path, tmp_path: Path, host: str
         assert (done.returncode, done.stdout.strip()) == (0, "3"), done.stderr
         assert running.stop() == 0
         assert "a-key" not in "".join(running.said)
+
+
+def read(url: str, **headers: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=LIMIT_SECONDS) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code, refused.read().decode()
+
+
+@hosts
+@both
+def test_metrics_on_a_port_of_their_own(file: Path, run: Any, backend: str, host: str) -> None:
+    words = ("--backend", backend, "--http-server", host, "--metrics-port", "0", "--public-url", "https://a.example")
+    with site(file, *words) as served:
+        [url] = [line.removeprefix("mcpcore: metrics on ") for line in served.said]
+        assert url.startswith("http://127.0.0.1:")
+        assert run("call", served.urls[0], "add", "a=1", "b=2").out == "3\n"
+        status, text = read(url)
+        assert status == 200
+        assert 'mcpcore_requests_total{era="modern",method="tools/call",transport="http"} 1.0' in text
+        assert "process_open_fds" in text
+        assert read(url, Host="a.example")[0] == 421
+        assert read(url, Origin="https://a.example")[0] == 403
+        assert read(url.removesuffix("metrics"))[0] == 404
+        assert read(f"http://127.0.0.1:{served.port}/metrics")[0] == 404
+        assert served.stop() == 0
+
+
+def test_each_worker_answers_for_itself(file: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with site(file, "--workers", "2", MCPCORE_METRICS_PORT=str(port)) as served:
+        pids = set()
+        for number in (port, port + 1):
+            until = time.monotonic() + LIMIT_SECONDS
+            while True:  # the second worker starts when the first one listens
+                try:
+                    status, text = read(f"http://127.0.0.1:{number}/metrics")
+                    break
+                except urllib.error.URLError:
+                    assert time.monotonic() < until
+                    time.sleep(0.02)
+            assert status == 200
+            pids.add(re.search(r"^process_start_time_seconds (.*)$", text, re.MULTILINE)[1])  # type: ignore[index]
+        assert len(pids) == 2
+        assert served.stop() == 0
+
+
+def test_metrics_beside_the_server_for_this_machine(file: Path) -> None:
+    with site(file, "--metrics") as served:
+        url = f"http://127.0.0.1:{served.port}/metrics"
+        assert "mcpcore_sent_bytes_total" in read(url)[1]
+        assert read(url, Host="a.example")[0] == 421
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--metrics", "--public-url", "https://a.example"], "--metrics-port NUMBER"),
+        (["--metrics", "--host", "0.0.0.0", "--allow-host", "a.example"], "--metrics-port NUMBER"),
+        (["--metrics", "--workers", "2"], "--metrics would show any one of the --workers"),
+    ],
+)
+def test_metrics_are_not_shown_to_everybody(file: Path, run: Any, words: list[str], said: str) -> None:
+    done = run("run", file, "--transport", "http", "--port", "0", *words)
+    assert (done.code, done.out) == (2, "")
+    assert said in done.err

@@ -351,7 +351,7 @@ async def test_streams_that_stay_open_have_a_limit_and_others_none() -> None:
         async with site.connect() as one, site.connect() as two, site.connect() as third:
             assert (await talk.get(one)).status == 200
             assert (await site.modern(two, listen)).status == 200
-            assert site.endpoint.open_streams == 2
+            assert site.endpoint.count_streams() == 2
             for asked in (talk.get(third), site.modern(third, listen), third.ask("GET", "/sse")):
                 refused = await asked
                 assert (refused.status, int(refused.headers["retry-after"]) > 0) == (503, True)
@@ -361,7 +361,7 @@ async def test_streams_that_stay_open_have_a_limit_and_others_none() -> None:
             assert (await answer.event()) is not None  # an event stream, too, and one that ends
             site.offer.go.set()
             await answer.messages()
-        await until(lambda: site.endpoint.open_streams == 0)
+        await until(lambda: site.endpoint.count_streams() == 0)
         async with site.connect() as wire:
             assert (await wire.ask("GET", "/sse")).status == 200
 

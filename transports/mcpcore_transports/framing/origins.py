@@ -150,6 +150,11 @@ class AccessPolicy:
             authenticated=authenticated,
         )
 
+    @property
+    def lets_others_in(self) -> bool:
+        """Whether it accepts requests that were not made on this machine and for a name of its own."""
+        return self._any_host or not self._loopback_origins or not all(_is_loopback(one.host) for one in self._hosts)
+
     def check_host(self, host_header: str | None) -> str | None:
         """None if a request with this `Host` is accepted, else the text of the refusal (HTTP 421)."""
         if self._any_host or host_header in self._known:

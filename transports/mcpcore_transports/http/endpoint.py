@@ -30,6 +30,7 @@ from mcpcore.types import META_PROTOCOL_VERSION
 from mcpcore_transports.http.admission import Admission, Caller
 from mcpcore_transports.http.expiry import Expiries
 from mcpcore_transports.http.handshake import SESSION_HEADER, HandshakeExchange
+from mcpcore_transports.http.measured import Measured, MeasuredResponse, send_metrics
 from mcpcore_transports.http.negotiation import accepted, is_json, is_modern
 from mcpcore_transports.http.options import HttpOptions
 from mcpcore_transports.http.patience import Patience
@@ -66,8 +67,8 @@ class Endpoint:
         self.streams: SseServer = SseServer(
             self._expiries, messages_path=self._messages_path or "", max_connections=options.max_sessions
         )
-        self.open_streams: int = 0
-        """Event streams that stay open by design."""
+        self.measured: Measured | None = options.measured
+        self._open_streams = 0
         self._waiting = Patience()
         self.admission: Admission = Admission(server, options, [path for path in (self._path, self._sse_path) if path])
         self.draining: bool = False
@@ -78,6 +79,10 @@ class Endpoint:
         tasks.start_soon(self._waiting.keep_alive)
         tasks.start_soon(self._expiries.run)
 
+    def count_streams(self) -> int:
+        """Event streams that stay open by design and are open now."""
+        return self._open_streams
+
     def drain(self) -> None:
         """Say at /readyz that this process is going, begin no session, and end the streams that only wait. What runs
         goes on."""
@@ -87,6 +92,8 @@ class Endpoint:
     async def __call__(self, request: WebRequest, response: WebResponse) -> None:
         """Answer one HTTP request. Raises `ConnectionLost` when the client has left, as hosts want to be told."""
         path = request.path.rstrip("/") or "/"
+        if self.measured is not None:
+            response = MeasuredResponse(response, self.measured.traffic)
         try:
             if path == "/healthz":
                 await response.send_whole(200, _TEXT, b"ok\n")
@@ -101,7 +108,7 @@ class Endpoint:
     async def _route(self, path: str, request: WebRequest, response: WebResponse) -> None:
         options = self._options
         described = None
-        if path not in (self._path, self._sse_path, self._messages_path):
+        if path not in (self._path, self._sse_path, self._messages_path, options.metrics_path):
             described = self.admission.described_at(path, request.mount)
             if described is None and path in _USUAL_SSE_PATHS and self._path is not None:
                 # What its last clients see when a server stops serving them.
@@ -126,12 +133,18 @@ class Endpoint:
         if request.method == "OPTIONS":
             await response.send_whole(204, options.policy.preflight_headers(request.headers), b"")
             return
-        endpoint = self._sse_path if path == self._messages_path else path
+        endpoint: str | None = path
+        if path == self._messages_path:
+            endpoint = self._sse_path
+        elif path == options.metrics_path:
+            endpoint = self._path or self._sse_path  # whoever may use the server may read them, with the same token
         caller = await self.admission.admit(request, response, endpoint or path, cors)
         if caller is None:
             return
         if path == self._path:
             await self._mcp(request, response, caller, cors)
+        elif path == options.metrics_path and self.measured is not None:
+            await send_metrics(self.measured, request, response, cors)
         elif path == self._sse_path:
             await self._sse(request, response, caller, cors)
         else:
@@ -144,6 +157,8 @@ class Endpoint:
             await self._post(request, response, caller, cors)
         elif request.method in ("GET", "DELETE") and Era.LEGACY in self._server.eras:
             origin = caller.origin("http")
+            if isinstance(response, MeasuredResponse):
+                response.belongs("http", Era.LEGACY.value, 0, 0)
             if request.method == "GET" and SESSION_HEADER in request.headers:
                 async with self._open_stream(response, cors) as admitted:
                     if admitted:
@@ -165,9 +180,13 @@ class Endpoint:
             return
         body = await request.body(self._options.max_body_bytes)
         message = decode(body)
+        modern = self._is_modern(headers.get("mcp-protocol-version"), message, body)
+        if isinstance(response, MeasuredResponse):
+            count = len(message.messages) if isinstance(message, Batch) else 1
+            response.belongs("http", Era.MODERN.value if modern else Era.LEGACY.value, count, len(body))
         if self._server.scoped and await self.admission.forbids(request, response, message, caller, cors):
             return
-        if self._is_modern(headers.get("mcp-protocol-version"), message, body):
+        if modern:
             origin = caller.origin("http", HeaderVerifier(request))
             await self._stateless(request, response, message, origin, "event-stream" in accepts, cors)
             return
@@ -244,6 +263,8 @@ class Endpoint:
             await refuse(response, 405, "open the event stream with GET", (("allow", "GET"), *cors))
             return
         origin = caller.origin("sse")
+        if isinstance(response, MeasuredResponse):
+            response.belongs("sse", Era.LEGACY.value, 0, 0)
         async with self._open_stream(response, cors) as admitted:
             if admitted:
                 await self.streams.stream(self._server, request, response, origin, cors)
@@ -255,6 +276,8 @@ class Endpoint:
         session = parse_qs(request.query).get("session_id", [""])[0]
         origin = caller.origin("sse")
         body = await request.body(self._options.max_body_bytes)
+        if isinstance(response, MeasuredResponse):
+            response.belongs("sse", Era.LEGACY.value, 1, len(body))
         if self._server.scoped and await self.admission.forbids(request, response, decode(body), caller, cors):
             return
         if await self.streams.post(session, origin, body):
@@ -265,16 +288,16 @@ class Endpoint:
     @asynccontextmanager
     async def _open_stream(self, response: WebResponse, cors: Headers) -> AsyncIterator[bool]:
         """A place among the streams that stay open; False when there was none and the request was refused."""
-        if self.open_streams >= self._options.max_streams:
-            text = f"{self.open_streams} event streams are open, which is the limit (--max-streams); come back later"
+        if self._open_streams >= self._options.max_streams:
+            text = f"{self._open_streams} event streams are open, which is the limit (--max-streams); come back later"
             await refuse(response, 503, text, (("retry-after", "5"), *cors))
             yield False
             return
-        self.open_streams += 1
+        self._open_streams += 1
         try:
             yield True
         finally:
-            self.open_streams -= 1
+            self._open_streams -= 1
 
     def _cors(self, request: WebRequest) -> Headers:
         return self._options.policy.response_headers(request.headers.get("origin"))

@@ -8,6 +8,7 @@ import anyio.lowlevel
 
 from mcpcore_transports.framing.origins import AccessPolicy
 from mcpcore_transports.http.endpoint import Endpoint
+from mcpcore_transports.http.measured import METRICS_PATH, check_reach
 from mcpcore_transports.http.options import MAX_BODY_BYTES, MAX_OPEN_STREAMS, HttpOptions
 from mcpcore_transports.http.replay import MemoryReplayStore, ReplayStore
 from mcpcore_transports.http.served import Served
@@ -34,8 +35,12 @@ def asgi_app(
     max_streams: int = MAX_OPEN_STREAMS,
     idle_seconds: float = IDLE_SECONDS,
     store: ReplayStore | None = None,
+    metrics: bool = False,
 ) -> "MountedApp":
     """An ASGI application for a server. It works with and without ASGI's lifespan: there is nothing to wire up.
+
+    `metrics` shows Prometheus metrics at /metrics to whoever may use the server; without `auth` no host but this
+    machine's own may then be allowed.
 
     Under hypercorn, a client that stops reading can keep hypercorn's own `serve()` from returning, on both backends
     and past its `graceful_timeout`: that is outside of what an application can end. `mcpcore run` bounds it.
@@ -44,10 +49,13 @@ def asgi_app(
     this server and neither `public_url` nor `Protected(resource=)` says what its URL is.
     """
     auth = server.auth if auth is None else auth
+    policy = AccessPolicy(
+        public_url=public_url, allow_hosts=allow_hosts, allow_origins=allow_origins, authenticated=auth is not None
+    )
+    if metrics:
+        check_reach(reachable=policy.lets_others_in, authenticated=auth is not None)
     options = HttpOptions(
-        policy=AccessPolicy(
-            public_url=public_url, allow_hosts=allow_hosts, allow_origins=allow_origins, authenticated=auth is not None
-        ),
+        policy=policy,
         path=path,
         sse_path=sse_path,
         json_response=json_response,
@@ -58,6 +66,8 @@ def asgi_app(
         max_streams=max_streams,
         idle_seconds=idle_seconds,
         store=MemoryReplayStore() if store is None else store,
+        measured=server.metrics() if metrics else None,
+        metrics_path=METRICS_PATH if metrics else None,
     )
     endpoint = Endpoint(server, options)
     endpoint.admission.check_place(None)

@@ -7,6 +7,7 @@ import msgspec
 
 from mcpcore.errors import LocalProtocolError
 from mcpcore_transports.framing.origins import AccessPolicy
+from mcpcore_transports.http.measured import Measured, check_reach
 from mcpcore_transports.http.replay import MemoryReplayStore, ReplayStore
 from mcpcore_transports.http.sessions import IDLE_SECONDS, MAX_SESSIONS
 
@@ -44,10 +45,18 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
     max_streams: int = MAX_OPEN_STREAMS
     idle_seconds: float = IDLE_SECONDS
     store: ReplayStore = msgspec.field(default_factory=MemoryReplayStore)
+    measured: Measured | None = None
+    """Where what passes is counted; None to count nothing."""
+
+    metrics_path: str | None = None
+    """Where that is shown to whoever may use the server; None to not show it here."""
+
     retry_ms: int | None = None
     """Milliseconds a client should wait before it reconnects, sent when a stream begins."""
 
     def __post_init__(self) -> None:
+        if self.metrics_path is not None and self.metrics_path in (self.path, self.sse_path):
+            raise LocalProtocolError(f"{self.metrics_path} is where the metrics are: serve something else elsewhere")
         if self.path is None and self.sse_path is None:
             raise LocalProtocolError("there is nothing to serve: give path=, sse_path=, or both")
         if self.path == self.sse_path:
@@ -63,6 +72,7 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
         allow_origins: Iterable[str] = (),
         auth: Any = None,
         store: ReplayStore | None = None,
+        metrics_path: str | None = None,
         **more: Any,
     ) -> Self:
         """The options of a listener about to be bound to `host`; see `AccessPolicy.for_bind`."""
@@ -73,10 +83,13 @@ class HttpOptions(msgspec.Struct, frozen=True, kw_only=True):
             allow_origins=allow_origins,
             authenticated=auth is not None,
         )
+        if metrics_path is not None:
+            check_reach(reachable=policy.lets_others_in, authenticated=auth is not None)
         return cls(
             policy=policy,
             auth=auth,
             public_url=public_url,
             store=MemoryReplayStore() if store is None else store,
+            metrics_path=metrics_path,
             **more,
         )

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from mcpcore.channel import Channel, Envelope
 from mcpcore.jsonrpc import Request
 from mcpcore.revisions import Era
+from mcpcore_transports.http.measured import Measured
 
 __all__ = ("Served",)
 
@@ -32,6 +33,10 @@ class Served(Protocol):
 
     def running(self) -> AbstractAsyncContextManager[Any]:
         """Its lifespan."""
+        ...
+
+    def metrics(self) -> Measured:
+        """Its metrics. Raises `LocalProtocolError` when there is nothing to make them with."""
         ...
 
     async def serve_channel(self, channel: Channel, *, grace: float) -> None:

@@ -12,6 +12,7 @@ from anyio.abc import TaskStatus
 
 from mcpcore.groups import sole_error
 from mcpcore_transports.http.endpoint import Endpoint
+from mcpcore_transports.http.measured import METRICS_PATH, start_metrics
 from mcpcore_transports.http.options import MAX_BODY_BYTES, MAX_OPEN_STREAMS, HttpOptions
 from mcpcore_transports.http.replay import ReplayStore
 from mcpcore_transports.http.served import Served
@@ -55,6 +56,8 @@ async def serve(
     idle_timeout: float | None = None,
     http_parser: str = "auto",
     access_log: Callable[[AccessEntry], None] | None = None,
+    metrics: bool = False,
+    metrics_port: int | None = None,
     task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled or until `server.stop` is called; then running requests have `grace` seconds.
@@ -66,11 +69,15 @@ async def serve(
     `http_parser` is "h11", "httptools", or "auto" for the faster one that is installed. `auth` is that of the server
     unless it is given here.
 
+    `metrics` shows Prometheus metrics at /metrics to whoever may use the server, and is refused without `auth` unless
+    that is only this machine; `metrics_port` shows them on a port of 127.0.0.1, without authentication.
+
     Raises `LocalProtocolError` for an address that others can reach when nothing says who may (`allow_hosts`,
-    `public_url` or `auth`), for tokens that are made for a URL which nothing says, and for a parser that is not
-    installed; `ConnectFailed` when the address cannot be had.
+    `public_url` or `auth`), for tokens that are made for a URL which nothing says, for metrics that others could read,
+    and for a parser that is not installed; `ConnectFailed` when the address cannot be had.
     """
     auth = server.auth if auth is None else auth
+    measured = server.metrics() if metrics or metrics_port is not None else None
     options = HttpOptions.for_bind(
         "localhost" if uds is not None else host,
         public_url=public_url,
@@ -85,6 +92,8 @@ async def serve(
         max_streams=max_streams,
         idle_seconds=idle_seconds,
         store=store,
+        measured=measured,
+        metrics_path=METRICS_PATH if metrics else None,
     )
     limits = (limits or HttpLimits()).with_settings(
         max_connections=max_connections,
@@ -115,6 +124,8 @@ async def serve(
                 )
                 tasks.cancel_scope.cancel()
 
+            if measured is not None and metrics_port is not None:
+                await start_metrics(measured, metrics_port, tasks, shared=sockets is not None)
             addresses = await tasks.start(announce)
             endpoint.admission.listens_at(addresses)
             urls = urls_of(addresses, path, sse_path)
@@ -161,9 +172,12 @@ async def endpoint_running(
                 async with anyio.create_task_group() as tasks:
                     endpoint.start(tasks)
                     server.on_stop.add(stop)
+                    streams = set() if endpoint.measured is None else endpoint.measured.open_streams
+                    streams.add(endpoint.count_streams)
                     try:
                         yield
                     finally:
+                        streams.discard(endpoint.count_streams)
                         server.on_stop.discard(stop)
                         tasks.cancel_scope.cancel()
         finally:

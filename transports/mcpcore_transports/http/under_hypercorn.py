@@ -26,6 +26,7 @@ from anyio.abc import TaskStatus
 from mcpcore.errors import LocalProtocolError
 from mcpcore.groups import sole_error
 from mcpcore_transports.http.endpoint import Endpoint
+from mcpcore_transports.http.measured import METRICS_PATH, start_metrics
 from mcpcore_transports.http.options import HttpOptions
 from mcpcore_transports.http.served import Served
 from mcpcore_transports.http.server import endpoint_running, say_urls, urls_of
@@ -60,6 +61,8 @@ async def serve(
     keepalive: float | None = None,
     idle_timeout: float | None = None,
     access_log: Callable[[AccessEntry], None] | None = None,
+    metrics: bool = False,
+    metrics_port: int | None = None,
     task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED,
     **options: Any,
 ) -> None:
@@ -82,7 +85,13 @@ async def serve(
         config.keep_alive_timeout = min(config.keep_alive_timeout, read_timeout)
     if options.get("auth") is None:
         options["auth"] = server.auth
-    http_options = HttpOptions.for_bind("localhost" if uds is not None else host, **options)
+    measured = server.metrics() if metrics or metrics_port is not None else None
+    http_options = HttpOptions.for_bind(
+        "localhost" if uds is not None else host,
+        measured=measured,
+        metrics_path=METRICS_PATH if metrics else None,
+        **options,
+    )
     endpoint = Endpoint(server, http_options)
     endpoint.admission.check_place(None if uds is not None else host)
     listening = await open_sockets(host, port, uds, sockets)
@@ -99,6 +108,8 @@ async def serve(
                 log = None if access_log is None else AccessLog(access_log)
                 if log is not None:
                     background.start_soon(log.run)
+                if measured is not None and metrics_port is not None:
+                    await start_metrics(measured, metrics_port, background, shared=sockets is not None)
                 host_run = _Hypercorn(_Requests(AsgiApp(endpoint, limits=limits), log), config, grace)
                 async with anyio.create_task_group() as hosting:
                     try:

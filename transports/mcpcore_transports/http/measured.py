@@ -1,0 +1,151 @@
+"""Metrics over HTTP: what passes is counted here, and is shown at /metrics.
+
+Who may read them: on the port of the server itself, whoever may use the server, under the same rules for Host, Origin
+and authentication; so without authentication they are shown there only where nobody else can come in. On a port of
+their own they are for this machine: it is bound to 127.0.0.1 and accepts no other Host.
+"""
+
+import errno
+import sys
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from mcpcore.errors import ConnectFailed, LocalProtocolError
+from mcpcore.traffic import Passed, Traffic
+from mcpcore_transports.framing.origins import AccessPolicy
+from mcpcore_transports.web.exchange import Headers, WebRequest, WebResponse
+from mcpcore_transports.web.limits import HttpLimits
+from mcpcore_transports.web.listener import serve_http
+
+__all__ = (
+    "MAX_CONNECTIONS",
+    "METRICS_HOST",
+    "METRICS_PATH",
+    "PORTS_TRIED",
+    "Measured",
+    "MeasuredResponse",
+    "MetricsApp",
+    "check_reach",
+    "send_metrics",
+    "start_metrics",
+)
+
+METRICS_PATH = "/metrics"
+
+METRICS_HOST = "127.0.0.1"
+
+PORTS_TRIED = 256
+"""Ports from the given one on, of which a worker takes the first that is free: as many workers as one machine has."""
+
+MAX_CONNECTIONS = 16
+"""Whoever collects metrics needs one at a time."""
+
+
+class Measured(Protocol):
+    """The metrics of a server: `mcpcore.metrics.Metrics` is one."""
+
+    traffic: Traffic
+    open_streams: set[Callable[[], int]]
+
+    def exposition(self, accept: str = "") -> tuple[str, bytes]: ...
+
+
+class MeasuredResponse(WebResponse):
+    """Counts what is sent through it. Until `belongs` was called that is refusals, of no era."""
+
+    def __init__(self, response: WebResponse, traffic: Traffic) -> None:
+        self._response = response
+        self._traffic = traffic
+        self._passed: Passed | None = None
+
+    @property
+    def started(self) -> bool:  # type: ignore[override]
+        return self._response.started
+
+    def belongs(self, transport: str, era: str, messages: int, size: int) -> None:
+        """Say what this answers: so many messages, in a body of `size` bytes."""
+        self._passed = self._traffic.of(transport, era)
+        if size:
+            self._passed.received(messages, size)
+
+    async def send_whole(self, status: int, headers: Headers, body: bytes) -> None:
+        await self._response.send_whole(status, headers, body)
+        self._count(body[:1] in (b"{", b"["), len(body))
+
+    async def start(self, status: int, headers: Headers, *, idle_bytes: bytes = b"") -> None:
+        await self._response.start(status, headers, idle_bytes=idle_bytes)
+
+    async def send(self, chunk: bytes) -> None:
+        await self._response.send(chunk)
+        self._count(chunk.count(b"\ndata: {"), len(chunk))
+
+    async def finish(self) -> None:
+        await self._response.finish()
+
+    def _count(self, messages: int, size: int) -> None:
+        (self._passed or self._traffic.of("http", "")).sent(messages, size)
+
+
+class MetricsApp:
+    """An application with one path, for a port of its own."""
+
+    def __init__(self, measured: Measured) -> None:
+        self._measured = measured
+        self._policy = AccessPolicy.for_bind(METRICS_HOST)
+
+    async def __call__(self, request: WebRequest, response: WebResponse) -> None:
+        host = request.headers.get("host")
+        refusal = self._policy.check_host(host)
+        if refusal is not None:
+            await response.send_whole(421, _TEXT, f"{refusal}\n".encode())
+        elif (refusal := self._policy.check_origin(request.headers.get("origin"), host)) is not None:
+            await response.send_whole(403, _TEXT, f"{refusal}\n".encode())
+        elif request.path != METRICS_PATH:
+            await response.send_whole(404, _TEXT, b"the metrics are at /metrics\n")
+        else:
+            await send_metrics(self._measured, request, response)
+
+
+async def send_metrics(measured: Measured, request: WebRequest, response: WebResponse, headers: Headers = ()) -> None:
+    """Answer a request for the metrics that was let in. Raises `ConnectionLost` when the client has left."""
+    if request.method not in ("GET", "HEAD"):
+        await response.send_whole(405, (*_TEXT, ("allow", "GET, HEAD"), *headers), b"read this with GET\n")
+        return
+    content_type, text = measured.exposition(request.headers.get("accept", ""))
+    await response.send_whole(200, (("content-type", content_type), ("cache-control", "no-store"), *headers), text)
+
+
+def check_reach(*, reachable: bool, authenticated: bool) -> None:
+    """Raises `LocalProtocolError` if others than this machine could read metrics at the port of the server itself."""
+    if reachable and not authenticated:
+        raise LocalProtocolError(
+            "/metrics would show everybody who can reach this server how it is used: give it a port of this machine's "
+            "own with --metrics-port NUMBER (metrics_port=) instead, or require authentication"
+        )
+
+
+async def start_metrics(measured: Measured, port: int, tasks: TaskGroup, *, shared: bool) -> None:
+    """Show metrics on 127.0.0.1 until `tasks` are cancelled, and say on stderr where. With `shared`, which is for
+    several processes of one program, on the first port from `port` on that is free. Raises `ConnectFailed`."""
+    app = MetricsApp(measured)
+    limits = HttpLimits(max_connections=MAX_CONNECTIONS)
+    for candidate in range(port, port + (PORTS_TRIED if shared and port else 1)):
+
+        async def listen(*, port: int = candidate, task_status: TaskStatus[Any]) -> None:
+            await serve_http(app, host=METRICS_HOST, port=port, limits=limits, task_status=task_status)
+
+        try:
+            [address] = await tasks.start(listen)
+        except ConnectFailed as failed:
+            if failed.errno != errno.EADDRINUSE or candidate == port + PORTS_TRIED - 1 or not shared:
+                raise
+            await anyio.lowlevel.checkpoint()
+            continue
+        print(f"mcpcore: metrics on http://{address[0]}:{address[1]}{METRICS_PATH}", file=sys.stderr, flush=True)
+        return
+
+
+_TEXT: Headers = (("content-type", "text/plain; charset=utf-8"),)
