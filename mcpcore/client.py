@@ -16,6 +16,7 @@ from anyio.abc import TaskGroup
 from mcpcore.adaptation import adapt
 from mcpcore.answering import Answering, OnElicit, OnElicitUrl, OnLog, OnSample, Roots
 from mcpcore.cache import ResultCache
+from mcpcore.calling import Asked, Asking, ask_through
 from mcpcore.channel import Origin
 from mcpcore.connection import Connection, EraChoice
 from mcpcore.errors import (
@@ -112,7 +113,7 @@ class Client:
     `timeout` (seconds) is how long any request may take, and how long it may wait for its turn before. What may go
     wrong is told apart by type: `PeerError` is an error that the server sent, `ConnectionLost` a broken connection,
     `DeadlineExceeded` a server too slow, `LocalProtocolError` a mistake on this side, `RemoteProtocolError` one of the
-    server.
+    server. `outbound` middleware surrounds every request that the methods below send.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class Client:
         timeout: float = CALL_SECONDS,
         max_in_flight: int = MAX_IN_FLIGHT,
         validate_output: bool | None = None,
+        outbound: Iterable[Asking] = (),
         name: str = "mcpcore",
         version: str = "0.0.0",
     ) -> None:
@@ -168,6 +170,7 @@ class Client:
         self._max_in_flight = max_in_flight
         self._places: anyio.Semaphore | None = None
         self._checks = OutputChecks()
+        self.outbound: list[Asking] = list(outbound)
         self._contained: AbstractAsyncContextManager[None] | None = None
 
     # ------------------------------------------------------------------ connecting
@@ -374,10 +377,9 @@ class Client:
             except anyio.WouldBlock:
                 await self._wait_for_place(places, method, seconds)
             try:
-                raw = await self._send(connection, method, {**answers}, params, seconds, on_progress, origin)
+                result = await self._send(connection, method, {**answers}, params, seconds, on_progress, origin)
             finally:
                 places.release()
-            result = spec.decode_result(raw)
             if not isinstance(result, InputRequiredResult):
                 if keep is not None and not answers:
                     self._cache.put(method, keep, result, result.ttl_ms)
@@ -449,9 +451,12 @@ class Client:
                     return  # garbled progress tells nothing, and the result is still to come
                 await on_progress(told.progress, told.total, told.message)
 
-        return await session.request(
-            method, adapt(changed, agreement.revision), timeout=timeout, id=id, on_notification=hear, origin=origin
-        )
+        async def ask(asked: Asked) -> Any:
+            params = adapt(asked.params, agreement.revision)
+            raw = await session.request(method, params, timeout=timeout, id=id, on_notification=hear, origin=origin)
+            return REQUESTS[method].decode_result(raw)
+
+        return await ask_through(self.outbound, Asked(method, changed, id, agreement.revision), ask)
 
     def _can_call(self, tool: Tool) -> bool:
         reason = None if self._mirrors is None else self._mirrors.refuses(tool)

@@ -9,6 +9,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from time import perf_counter
 from typing import Any, Protocol
 
 import msgspec
@@ -53,12 +54,27 @@ from mcpcore.types import (
 )
 from mcpcore.watching import Watching
 
-__all__ = ("MAX_NOTICES", "Dispatch", "ExtensionParams", "Host")
+__all__ = ("MAX_NOTICES", "Dispatch", "ExtensionParams", "Host", "Observer", "Series")
 
 MAX_NOTICES = 100
 """Notifications of the client that wait for the application's handler; older ones are dropped beyond it."""
 
 logger: logging.Logger = logging.getLogger("mcpcore.dispatch")
+
+
+class Series(Protocol):
+    """The requests of one kind, e.g. of one method."""
+
+    def ended(self, seconds: float, result: Any) -> None:
+        """Called when one of them has run; `result` is None when it failed or was given up. Must not wait."""
+
+
+class Observer(Protocol):
+    """Whoever wants to know what runs and for how long: `mcpcore.metrics.Metrics` is one."""
+
+    def began(self, method: str, transport: str, revision: Revision, params: Any) -> Series:
+        """Called when a request is about to run; says what it is one of. Must not wait."""
+        ...
 
 
 class Host(Protocol):
@@ -73,6 +89,7 @@ class Host(Protocol):
     publisher: Publisher
     sealer: StateSealer
     ask_timeout: float
+    observer: Observer | None
 
     def handlers(self) -> Mapping[str, MethodHandler]: ...
     def capabilities(self) -> ServerCapabilities: ...
@@ -178,7 +195,17 @@ class Dispatch(Role):
         lasting = self.is_stream(call.method)
         self._host.began(terms, call.origin.transport, lasting)
         try:
-            return await self._run(call, params, terms, handler)
+            observer = self._host.observer
+            if observer is None:
+                return await self._run(call, params, terms, handler)
+            series = observer.began(call.method, call.origin.transport, terms.revision, params)
+            began = perf_counter()
+            result: Any = None
+            try:
+                result = await self._run(call, params, terms, handler)
+                return result
+            finally:
+                series.ended(perf_counter() - began, result)
         finally:
             self._host.ended(lasting)
 

@@ -1,4 +1,4 @@
-"""What happens at a server, as Prometheus metrics: a view of its statistics, and latencies from a middleware.
+"""What happens at a server, as Prometheus metrics: a view of its statistics, and the latencies that it observes.
 
 Requests are counted in plain integers, and turned into samples when somebody asks for them: a request costs a look-up
 and a few additions. There is no global state: each server has a registry of its own, and with several processes each
@@ -12,13 +12,11 @@ Needs the extra mcpcore[metrics].
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mcpcore.context import Context
 from mcpcore.errors import LocalProtocolError
 from mcpcore.methods import REQUESTS
-from mcpcore.middleware import Next
+from mcpcore.revisions import Era, Revision
 from mcpcore.traffic import Traffic
 from mcpcore.types import CallToolResult
 
@@ -59,9 +57,16 @@ class _Series:
         self.running = self.tool_errors = 0
         self.seconds = 0.0
 
+    def ended(self, seconds: float, result: Any) -> None:
+        self.running -= 1
+        self.seconds += seconds
+        self.buckets[bisect_left(BUCKETS_SECONDS, seconds)] += 1
+        if type(result) is CallToolResult and result.is_error:
+            self.tool_errors += 1
+
 
 class Metrics:
-    """Counts from when it is made; `Server.metrics()` makes one and puts its middleware first.
+    """Counts from when it is made; `Server.metrics()` makes one.
 
     Raises `LocalProtocolError` when prometheus-client is not installed.
     """
@@ -74,32 +79,20 @@ class Metrics:
         self._tool_names = tool_names
         self._tools: set[str] = set()
         self._series: dict[tuple[str, str, str, str], _Series] = {}
+        self._found: dict[tuple[str, str, str], _Series] = {}
+        """The series of a method, transport and revision, where tools are not told apart."""
         self.traffic: Traffic = Traffic()
         """For transports to count in."""
         self.open_streams: set[Callable[[], int]] = set()
         """Each says how many event streams one endpoint has open."""
 
-    async def inbound(self, context: Context, call_next: Next) -> Any:
-        """Middleware: counts and times one request."""
-        method = context.method
-        tool = getattr(context.params, "name", "") if self._tool_names and method == "tools/call" else ""
-        key = (method, context.transport, context.revision.era.value, tool)
-        series = self._series.get(key) or self._open(key)
-        if method == "subscriptions/listen":  # how long that lasts says nothing about this server
-            series.buckets[-1] += 1
-            return await call_next(context)
+    def began(self, method: str, transport: str, revision: Revision, params: Any) -> _Series:
+        """Count one request that is about to run; see `mcpcore.dispatch.Observer`."""
+        series = self._found.get((method, transport, revision))
+        if series is None:
+            series = self._find(method, transport, revision, params)
         series.running += 1
-        began = perf_counter()
-        try:
-            result = await call_next(context)
-        finally:
-            seconds = perf_counter() - began
-            series.running -= 1
-            series.seconds += seconds
-            series.buckets[bisect_left(BUCKETS_SECONDS, seconds)] += 1
-        if isinstance(result, CallToolResult) and result.is_error:
-            series.tool_errors += 1
-        return result
+        return series
 
     def exposition(self, accept: str = "") -> tuple[str, bytes]:
         """The metrics as text: its content type and its bytes. `accept` is the header of whoever asks, and decides
@@ -109,16 +102,21 @@ class Metrics:
         encode, content_type = choose_encoder(accept)
         return content_type, encode(self._registry)
 
-    def _open(self, key: tuple[str, str, str, str]) -> _Series:
-        method, transport, era, tool = key
-        if tool:
-            known = tool in self._tools
-            if not known and len(self._tools) < MAX_TOOL_NAMES and self._server.catalogue.tools.get(tool) is not None:
-                self._tools.add(tool)
-                known = True
-            tool = tool if known else _OTHER
-        key = (method if method in REQUESTS else _OTHER, transport, era, tool)
-        return self._series.setdefault(key, _Series())
+    def _find(self, method: str, transport: str, revision: Revision, params: Any) -> _Series:
+        tool = ""
+        if self._tool_names and method == "tools/call":
+            tool = params.name
+            if tool not in self._tools:
+                if len(self._tools) < MAX_TOOL_NAMES and self._server.catalogue.tools.get(tool) is not None:
+                    self._tools.add(tool)
+                else:
+                    tool = _OTHER
+        known = method if method in REQUESTS else _OTHER
+        era = "modern" if revision.era is Era.MODERN else "legacy"
+        series = self._series.setdefault((known, transport, era, tool), _Series())
+        if not tool and known is not _OTHER:
+            self._found[method, transport, revision] = series
+        return series
 
     def describe(self) -> list["Metric"]:
         """What a registry asks for; nothing, so that it does not collect for it."""
@@ -144,7 +142,7 @@ class Metrics:
             labels = list(key if self._tool_names else key[:3])
             requests.add_metric(labels, sum(series.buckets) + series.running)
             if key[0] == "subscriptions/listen":
-                continue
+                continue  # how long that lasts says nothing about this server
             running.add_metric(labels, series.running)
             if key[0] == "tools/call":
                 failed.add_metric(labels, series.tool_errors)

@@ -15,7 +15,7 @@ from mcpcore.catalogue import Catalogue, ServedCompletion, ServedPrompt, ServedR
 from mcpcore.catalogue.catalogue import PAGE_SIZE
 from mcpcore.changes import LIST_CHANGED, RESOURCE_UPDATED, Change, Publisher
 from mcpcore.channel import Channel, Envelope, memory_pair
-from mcpcore.dispatch import Dispatch
+from mcpcore.dispatch import Dispatch, Observer
 from mcpcore.eras import ALL_ERAS, Terms
 from mcpcore.errors import CODE_SERVER_BUSY, LocalProtocolError, RequestError
 from mcpcore.jsonrpc import Request
@@ -161,6 +161,7 @@ class Server:
         self._errors: dict[int, int] = {}
         self._cancelled = 0
         self._metrics: Metrics | None = None
+        self.observer: Observer | None = None
         self._sessions: set[Session] = set()
         self._entering: anyio.Event | None = None
         self._entered: _Entered | None = None
@@ -463,7 +464,7 @@ class Server:
 
         if self._metrics is None:
             self._metrics = Metrics(self, tool_names=tool_names)
-            self.inbound.insert(0, self._metrics.inbound)
+            self.observer = self._metrics
         return self._metrics
 
     def session_statistics(self) -> list[SessionStatistics]:

@@ -512,7 +512,7 @@ class Session:
             try:
                 answer = await self._outcome(call)
                 call.finished = True
-                if isinstance(answer, ErrorResponse):
+                if type(answer) is ErrorResponse:
                     self._role.failed(answer.error.code)
                 try:
                     await reply.send(Envelope(answer, alone=self._running <= 1 and not self._waiting))

@@ -4,22 +4,15 @@ __all__ = ("Passed", "Traffic")
 
 
 class Passed:
-    """What passed over one transport in one era so far."""
+    """What passed over one transport in one era so far: messages, and bytes of bodies, the framing of events included.
+
+    Whoever counts adds to these.
+    """
 
     __slots__ = ("received_bytes", "received_messages", "sent_bytes", "sent_messages")
 
     def __init__(self) -> None:
         self.received_messages = self.received_bytes = self.sent_messages = self.sent_bytes = 0
-
-    def received(self, messages: int, size: int) -> None:
-        """Count what came; `size` in bytes, without the framing of the transport."""
-        self.received_messages += messages
-        self.received_bytes += size
-
-    def sent(self, messages: int, size: int) -> None:
-        """Count what went; `size` in bytes of the body, with the framing of events."""
-        self.sent_messages += messages
-        self.sent_bytes += size
 
 
 class Traffic:

@@ -157,7 +157,7 @@ async def test_tools_are_told_apart_only_so_far(monkeypatch: pytest.MonkeyPatch)
 
 async def test_a_latency_falls_into_its_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("mcpcore.metrics.perf_counter", lambda: now)
+    monkeypatch.setattr("mcpcore.dispatch.perf_counter", lambda: now)
     server = Server("slow")
     metrics = server.metrics()
 

@@ -26,6 +26,7 @@ from mcpcore.jsonrpc import (
     error_response,
 )
 from mcpcore.revisions import Era
+from mcpcore.traffic import Traffic
 from mcpcore.types import META_PROTOCOL_VERSION
 from mcpcore_transports.http.admission import Admission, Caller
 from mcpcore_transports.http.expiry import Expiries
@@ -68,6 +69,7 @@ class Endpoint:
             self._expiries, messages_path=self._messages_path or "", max_connections=options.max_sessions
         )
         self.measured: Measured | None = options.measured
+        self._traffic = Traffic() if options.measured is None else options.measured.traffic
         self._open_streams = 0
         self._waiting = Patience()
         self.admission: Admission = Admission(server, options, [path for path in (self._path, self._sse_path) if path])
@@ -93,7 +95,7 @@ class Endpoint:
         """Answer one HTTP request. Raises `ConnectionLost` when the client has left, as hosts want to be told."""
         path = request.path.rstrip("/") or "/"
         if self.measured is not None:
-            response = MeasuredResponse(response, self.measured.traffic)
+            response = MeasuredResponse(response, self._traffic.of("http", ""))
         try:
             if path == "/healthz":
                 await response.send_whole(200, _TEXT, b"ok\n")
@@ -157,8 +159,8 @@ class Endpoint:
             await self._post(request, response, caller, cors)
         elif request.method in ("GET", "DELETE") and Era.LEGACY in self._server.eras:
             origin = caller.origin("http")
-            if isinstance(response, MeasuredResponse):
-                response.belongs("http", Era.LEGACY.value, 0, 0)
+            if type(response) is MeasuredResponse:
+                response.belongs(self._traffic.of("http", "legacy"), 0, 0)
             if request.method == "GET" and SESSION_HEADER in request.headers:
                 async with self._open_stream(response, cors) as admitted:
                     if admitted:
@@ -181,9 +183,9 @@ class Endpoint:
         body = await request.body(self._options.max_body_bytes)
         message = decode(body)
         modern = self._is_modern(headers.get("mcp-protocol-version"), message, body)
-        if isinstance(response, MeasuredResponse):
+        if type(response) is MeasuredResponse:
             count = len(message.messages) if isinstance(message, Batch) else 1
-            response.belongs("http", Era.MODERN.value if modern else Era.LEGACY.value, count, len(body))
+            response.belongs(self._traffic.of("http", "modern" if modern else "legacy"), count, len(body))
         if self._server.scoped and await self.admission.forbids(request, response, message, caller, cors):
             return
         if modern:
@@ -263,8 +265,8 @@ class Endpoint:
             await refuse(response, 405, "open the event stream with GET", (("allow", "GET"), *cors))
             return
         origin = caller.origin("sse")
-        if isinstance(response, MeasuredResponse):
-            response.belongs("sse", Era.LEGACY.value, 0, 0)
+        if type(response) is MeasuredResponse:
+            response.belongs(self._traffic.of("sse", "legacy"), 0, 0)
         async with self._open_stream(response, cors) as admitted:
             if admitted:
                 await self.streams.stream(self._server, request, response, origin, cors)
@@ -276,8 +278,8 @@ class Endpoint:
         session = parse_qs(request.query).get("session_id", [""])[0]
         origin = caller.origin("sse")
         body = await request.body(self._options.max_body_bytes)
-        if isinstance(response, MeasuredResponse):
-            response.belongs("sse", Era.LEGACY.value, 1, len(body))
+        if type(response) is MeasuredResponse:
+            response.belongs(self._traffic.of("sse", "legacy"), 1, len(body))
         if self._server.scoped and await self.admission.forbids(request, response, decode(body), caller, cors):
             return
         if await self.streams.post(session, origin, body):

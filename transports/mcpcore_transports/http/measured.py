@@ -7,7 +7,7 @@ their own they are for this machine: it is bound to 127.0.0.1 and accepts no oth
 
 import errno
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 import anyio
@@ -54,39 +54,41 @@ class Measured(Protocol):
 
 
 class MeasuredResponse(WebResponse):
-    """Counts what is sent through it. Until `belongs` was called that is refusals, of no era."""
+    """Counts what is sent through it, as `passed` until `belongs` says better.
 
-    def __init__(self, response: WebResponse, traffic: Traffic) -> None:
+    Its methods are no coroutines of their own, since each would cost as much as all of the counting.
+    """
+
+    __slots__ = ("_passed", "_response", "started")
+
+    def __init__(self, response: WebResponse, passed: Passed) -> None:
         self._response = response
-        self._traffic = traffic
-        self._passed: Passed | None = None
+        self._passed = passed
+        self.started: bool = False
 
-    @property
-    def started(self) -> bool:  # type: ignore[override]
-        return self._response.started
-
-    def belongs(self, transport: str, era: str, messages: int, size: int) -> None:
+    def belongs(self, passed: Passed, messages: int, size: int) -> None:
         """Say what this answers: so many messages, in a body of `size` bytes."""
-        self._passed = self._traffic.of(transport, era)
-        if size:
-            self._passed.received(messages, size)
+        self._passed = passed
+        passed.received_messages += messages
+        passed.received_bytes += size
 
-    async def send_whole(self, status: int, headers: Headers, body: bytes) -> None:
-        await self._response.send_whole(status, headers, body)
-        self._count(body[:1] in (b"{", b"["), len(body))
+    def send_whole(self, status: int, headers: Headers, body: bytes) -> Coroutine[Any, Any, None]:
+        self.started = True
+        self._passed.sent_messages += body[:1] in (b"{", b"[")
+        self._passed.sent_bytes += len(body)
+        return self._response.send_whole(status, headers, body)
 
-    async def start(self, status: int, headers: Headers, *, idle_bytes: bytes = b"") -> None:
-        await self._response.start(status, headers, idle_bytes=idle_bytes)
+    def start(self, status: int, headers: Headers, *, idle_bytes: bytes = b"") -> Coroutine[Any, Any, None]:
+        self.started = True
+        return self._response.start(status, headers, idle_bytes=idle_bytes)
 
-    async def send(self, chunk: bytes) -> None:
-        await self._response.send(chunk)
-        self._count(chunk.count(b"\ndata: {"), len(chunk))
+    def send(self, chunk: bytes) -> Coroutine[Any, Any, None]:
+        self._passed.sent_messages += chunk.count(b"\ndata: {")
+        self._passed.sent_bytes += len(chunk)
+        return self._response.send(chunk)
 
-    async def finish(self) -> None:
-        await self._response.finish()
-
-    def _count(self, messages: int, size: int) -> None:
-        (self._passed or self._traffic.of("http", "")).sent(messages, size)
+    def finish(self) -> Coroutine[Any, Any, None]:
+        return self._response.finish()
 
 
 class MetricsApp:
