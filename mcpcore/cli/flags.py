@@ -102,7 +102,8 @@ SERVING_FLAGS: tuple[Flag, ...] = (
     Flag("hypercorn-config", "FILE", "TOML, or Python in a .py, with hypercorn's settings: TLS, HTTP/2"),
     Flag("workers", "NUMBER", "processes that share the port (1); see below", count),
     Flag("metrics", None, "Prometheus metrics at /metrics, for whoever may use the server", switch),
-    Flag("metrics-port", "NUMBER", "Prometheus metrics at this port of 127.0.0.1; with --workers from it on", port),
+    Flag("metrics-port", "NUMBER", "Prometheus metrics at a port of their own; with --workers from it on", port),
+    Flag("metrics-host", "ADDRESS", "where that port is (127.0.0.1); all who reach another address can read it"),
     Flag("access-log", None, "a line of JSON on stderr for each HTTP request", switch),
 )
 

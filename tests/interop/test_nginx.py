@@ -1,7 +1,7 @@
 """nginx in front of two processes with one server each: what passes through it, and who answers.
 
-The configuration is what a deployment needs, with a short `proxy_read_timeout`. Nothing is said about buffering there,
-which nginx does, on connections without chunks, unless the response forbids it.
+The configuration is examples/deploy/nginx.conf, with other ports and a short `proxy_read_timeout` around it. Nothing is
+said about buffering there, which nginx does, on connections without chunks, unless the response forbids it.
 """
 
 import os
@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import anyio
+import anyio.to_thread
 import pytest
+from cli.program import Site, site
 from interop.listening import PATIENCE_SECONDS, Listening, listening, running
+from transports.raw_http import until
 
-from mcpcore import Client
+from mcpcore import Client, ConnectionLost, PeerError
 from mcpcore.types import ElicitResult
 
 pytestmark = [pytest.mark.nginx, pytest.mark.anyio]
@@ -33,7 +36,9 @@ COMMENTS = 10
 
 STATE_KEY = "one and the same key for both of 32 bytes or more"
 
-CONFIGURATION = """\
+DEPLOYED = (Path(__file__).parents[2] / "examples" / "deploy" / "nginx.conf").read_text()
+
+AROUND = """\
 daemon off;
 master_process off;
 pid nginx.pid;
@@ -47,51 +52,30 @@ http {{
     fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
-
-    # What needs no session goes round, and so do the requests that begin one.
-    upstream processes {{
-        server 127.0.0.1:{first};
-        server 127.0.0.1:{second};
-        keepalive 8;
-    }}
-    # What belongs to a session always goes to the same process.
-    upstream sessions {{
-        hash $http_mcp_session_id$arg_session_id consistent;
-        server 127.0.0.1:{first};
-        server 127.0.0.1:{second};
-        keepalive 8;
-    }}
-    map $http_mcp_session_id$arg_session_id $chosen {{
-        ""      processes;
-        default sessions;
-    }}
-
     proxy_read_timeout {timeout}s;
-    # The hash knows nothing of the process that began the session. The other one does not know the session and has
-    # done nothing when it answers 404.
-    proxy_next_upstream error http_404 non_idempotent;
 
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://$chosen;
-            proxy_http_version 1.1;
-            proxy_set_header Connection "";
-            proxy_set_header Host $http_host;
-        }}
-    }}
+    include deployed.conf;
 
     # What nginx speaks to a server when it is told nothing: one connection for each request, and no chunks.
     server {{
         listen 127.0.0.1:{old_port};
         location / {{
-            proxy_pass http://$chosen;
+            proxy_pass http://127.0.0.1:{first};
             proxy_http_version 1.0;
             proxy_set_header Host $http_host;
         }}
     }}
 }}
 """
+
+
+def deployed(first: int, second: int, port: int) -> str:
+    """The configuration of the example on the ports of this test."""
+    text, count = re.subn(r"server 127\.0\.0\.1:8001 ", f"server 127.0.0.1:{first} ", DEPLOYED)
+    text, other = re.subn(r"server 127\.0\.0\.1:8002 ", f"server 127.0.0.1:{second} ", text)
+    text, listens = re.subn(r"listen 8080;", f"listen 127.0.0.1:{port};", text)
+    assert (count, other, listens) == (2, 2, 1)
+    return text
 
 
 class Proxied(NamedTuple):
@@ -117,7 +101,8 @@ def proxied(backend: str, place: Path, quiet_seconds: float) -> Iterator[Proxied
         with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
             port, old_port = (free.getsockname()[1] for free in (one, other))
         ports = {"first": first.port, "second": second.port, "port": port, "old_port": old_port}
-        (place / "nginx.conf").write_text(CONFIGURATION.format(**ports, timeout=READ_TIMEOUT_SECONDS))
+        (place / "nginx.conf").write_text(AROUND.format(**ports, timeout=READ_TIMEOUT_SECONDS))
+        (place / "deployed.conf").write_text(deployed(first.port, second.port, port))
         command = [nginx, "-p", str(place), "-e", "stderr", "-c", "nginx.conf"]
         # Said when its sockets are open.
         stack.enter_context(running(command, re.compile(r"\[notice\].* nginx/")))
@@ -237,3 +222,125 @@ async def test_without_comments_the_proxy_gives_up(anyio_backend: str, tmp_path:
             received = b"".join([part async for part in stream])
     assert b"step 1" in received
     assert b'"held"' not in received
+
+
+SERVER = """
+import os
+import anyio
+from mcpcore import Context, Server
+
+server = Server("restarted")
+
+@server.tool
+async def work(name: str, seconds: float, ctx: Context) -> int:
+    with open(os.environ["WORK_LOG"], "a") as log:
+        log.write(name + "\\n")
+    await anyio.sleep(seconds)
+    return os.getpid()
+"""
+
+
+@pytest.fixture
+def instances(tmp_path: Path, anyio_backend: str) -> Iterator[tuple[str, Any, list[Site]]]:
+    """The URL at nginx, how one of two programs is started, and the two."""
+    file = tmp_path / "restarted.py"
+    file.write_text(SERVER)
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert nginx is not None, "install nginx"
+    environment = {"WORK_LOG": str(tmp_path / "log"), "MCPCORE_STATE_KEY": STATE_KEY}
+    with ExitStack() as stack:
+
+        def begin(port: int) -> Site:
+            return stack.enter_context(site(file, "--port", str(port), "--backend", anyio_backend, **environment))
+
+        sites = [begin(0), begin(0)]
+        with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+            port, old_port = (free.getsockname()[1] for free in (one, other))
+        ports = {"first": sites[0].port, "old_port": old_port}
+        (tmp_path / "nginx.conf").write_text(AROUND.format(**ports, timeout=PATIENCE_SECONDS))
+        (tmp_path / "deployed.conf").write_text(deployed(sites[0].port, sites[1].port, port))
+        command = [nginx, "-p", str(tmp_path), "-e", "stderr", "-c", "nginx.conf"]
+        stack.enter_context(running(command, re.compile(r"\[notice\].* nginx/")))
+        yield f"http://127.0.0.1:{port}/mcp", begin, sites
+
+
+CLIENTS = 4
+CALLS = 20
+"""Before a process is restarted, and after both were."""
+
+
+async def test_a_restart_one_after_the_other(instances: Any, tmp_path: Path) -> None:
+    """As the head of examples/deploy/mcpcore@.service has it: what runs is finished, the other process answers
+    meanwhile, and nothing runs twice. A call that arrives in the moment of the signal may be lost: nginx finds out by
+    sending it."""
+    url, begin, sites = instances
+    done: list[str] = []
+    lost: dict[str, str] = {}
+    pids: set[int] = set()
+    stopping = anyio.Event()
+
+    async def use(name: int) -> None:
+        async with Client(url, era="modern") as client:
+            number = 0
+            while not stopping.is_set():
+                number += 1
+                call = f"{name} {number}"
+                try:
+                    result = await client.call_tool("work", {"name": call, "seconds": 0.05})
+                except ConnectionLost as error:
+                    lost[call] = str(error)
+                else:
+                    pids.add(result.structured_content["result"])
+                    done.append(call)
+
+    async def more() -> None:
+        seen = len(done)
+        await until(lambda: len(done) >= seen + CALLS)
+
+    async with anyio.create_task_group() as tasks:
+        for name in range(CLIENTS):
+            tasks.start_soon(use, name)
+        for place in (0, 1):
+            await more()
+            assert await anyio.to_thread.run_sync(sites[place].stop) == 0
+            sites[place] = await anyio.to_thread.run_sync(begin, sites[place].port)
+        await more()
+        stopping.set()
+    assert len(pids) == 4
+    assert len(lost) <= 2 * CLIENTS
+    assert all("HTTP 502" in why for why in lost.values())
+    ran = (tmp_path / "log").read_text().split("\n")[:-1]
+    assert len(ran) == len(set(ran))
+    assert set(done) <= set(ran) <= {*done, *lost}
+
+
+@pytest.mark.parametrize("era", ["modern", "legacy"])
+async def test_a_call_whose_process_dies_is_not_made_again(instances: Any, tmp_path: Path, era: Any) -> None:
+    url, _, sites = instances
+    log = tmp_path / "log"
+    async with Client(url, era=era) as client:
+        async with anyio.create_task_group() as tasks:
+
+            async def call() -> None:
+                with pytest.raises((ConnectionLost, PeerError)):
+                    await client.call_tool("work", {"name": "once", "seconds": 60})
+
+            tasks.start_soon(call)
+            await until(log.exists)
+            for one in sites:
+                one.process.kill()
+    assert log.read_text() == "once\n"
+
+
+async def test_what_is_for_the_server_and_what_is_not(proxy: Proxied) -> None:
+    async with await anyio.connect_tcp("127.0.0.1", proxy.port) as stream:
+        for path, status in ((b"/metrics", b"404"), (b"/readyz", b"200")):
+            await stream.send(b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % path)
+            received = b""
+            while b"\r\n\r\n" not in received:
+                received += await stream.receive()
+            assert received.split()[1] == status
+    async with Client(proxy.url(), era="modern") as client:
+        large = "x" * 3_000_000  # more than nginx takes unless it is told
+        with pytest.raises(PeerError, match="there is no tool"):
+            await client.call_tool("none", {"text": large})

@@ -2,7 +2,8 @@
 
 Who may read them: on the port of the server itself, whoever may use the server, under the same rules for Host, Origin
 and authentication; so without authentication they are shown there only where nobody else can come in. On a port of
-their own they are for this machine: it is bound to 127.0.0.1 and accepts no other Host.
+their own they are for this machine: it is bound to 127.0.0.1 and accepts no other Host. Whoever binds it to another
+address says that those who reach it may read them.
 """
 
 import errno
@@ -94,9 +95,9 @@ class MeasuredResponse(WebResponse):
 class MetricsApp:
     """An application with one path, for a port of its own."""
 
-    def __init__(self, measured: Measured) -> None:
+    def __init__(self, measured: Measured, host: str = METRICS_HOST) -> None:
         self._measured = measured
-        self._policy = AccessPolicy.for_bind(METRICS_HOST)
+        self._policy = AccessPolicy(host, allow_hosts=() if host == METRICS_HOST else ("*",))
 
     async def __call__(self, request: WebRequest, response: WebResponse) -> None:
         host = request.headers.get("host")
@@ -129,15 +130,15 @@ def check_reach(*, reachable: bool, authenticated: bool) -> None:
         )
 
 
-async def start_metrics(measured: Measured, port: int, tasks: TaskGroup, *, shared: bool) -> None:
-    """Show metrics on 127.0.0.1 until `tasks` are cancelled, and say on stderr where. With `shared`, which is for
+async def start_metrics(measured: Measured, host: str, port: int, tasks: TaskGroup, *, shared: bool) -> None:
+    """Show metrics on host and port until `tasks` are cancelled, and say on stderr where. With `shared`, which is for
     several processes of one program, on the first port from `port` on that is free. Raises `ConnectFailed`."""
-    app = MetricsApp(measured)
+    app = MetricsApp(measured, host)
     limits = HttpLimits(max_connections=MAX_CONNECTIONS)
     for candidate in range(port, port + (PORTS_TRIED if shared and port else 1)):
 
         async def listen(*, port: int = candidate, task_status: TaskStatus[Any]) -> None:
-            await serve_http(app, host=METRICS_HOST, port=port, limits=limits, task_status=task_status)
+            await serve_http(app, host=host, port=port, limits=limits, task_status=task_status)
 
         try:
             [address] = await tasks.start(listen)

@@ -12,7 +12,7 @@ from anyio.abc import TaskStatus
 
 from mcpcore.groups import sole_error
 from mcpcore_transports.http.endpoint import Endpoint
-from mcpcore_transports.http.measured import METRICS_PATH, start_metrics
+from mcpcore_transports.http.measured import METRICS_HOST, METRICS_PATH, start_metrics
 from mcpcore_transports.http.options import MAX_BODY_BYTES, MAX_OPEN_STREAMS, HttpOptions
 from mcpcore_transports.http.replay import ReplayStore
 from mcpcore_transports.http.served import Served
@@ -58,6 +58,7 @@ async def serve(
     access_log: Callable[[AccessEntry], None] | None = None,
     metrics: bool = False,
     metrics_port: int | None = None,
+    metrics_host: str = METRICS_HOST,
     task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve until cancelled or until `server.stop` is called; then running requests have `grace` seconds.
@@ -70,7 +71,7 @@ async def serve(
     unless it is given here.
 
     `metrics` shows Prometheus metrics at /metrics to whoever may use the server, and is refused without `auth` unless
-    that is only this machine; `metrics_port` shows them on a port of 127.0.0.1, without authentication.
+    that is only this machine; `metrics_port` shows them on a port of `metrics_host`, without authentication.
 
     Raises `LocalProtocolError` for an address that others can reach when nothing says who may (`allow_hosts`,
     `public_url` or `auth`), for tokens that are made for a URL which nothing says, for metrics that others could read,
@@ -125,7 +126,7 @@ async def serve(
                 tasks.cancel_scope.cancel()
 
             if measured is not None and metrics_port is not None:
-                await start_metrics(measured, metrics_port, tasks, shared=sockets is not None)
+                await start_metrics(measured, metrics_host, metrics_port, tasks, shared=sockets is not None)
             addresses = await tasks.start(announce)
             endpoint.admission.listens_at(addresses)
             urls = urls_of(addresses, path, sse_path)

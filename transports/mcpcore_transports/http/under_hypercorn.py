@@ -26,7 +26,7 @@ from anyio.abc import TaskStatus
 from mcpcore.errors import LocalProtocolError
 from mcpcore.groups import sole_error
 from mcpcore_transports.http.endpoint import Endpoint
-from mcpcore_transports.http.measured import METRICS_PATH, start_metrics
+from mcpcore_transports.http.measured import METRICS_HOST, METRICS_PATH, start_metrics
 from mcpcore_transports.http.options import HttpOptions
 from mcpcore_transports.http.served import Served
 from mcpcore_transports.http.server import endpoint_running, say_urls, urls_of
@@ -63,6 +63,7 @@ async def serve(
     access_log: Callable[[AccessEntry], None] | None = None,
     metrics: bool = False,
     metrics_port: int | None = None,
+    metrics_host: str = METRICS_HOST,
     task_status: TaskStatus[Any] = anyio.TASK_STATUS_IGNORED,
     **options: Any,
 ) -> None:
@@ -109,7 +110,7 @@ async def serve(
                 if log is not None:
                     background.start_soon(log.run)
                 if measured is not None and metrics_port is not None:
-                    await start_metrics(measured, metrics_port, background, shared=sockets is not None)
+                    await start_metrics(measured, metrics_host, metrics_port, background, shared=sockets is not None)
                 host_run = _Hypercorn(_Requests(AsgiApp(endpoint, limits=limits), log), config, grace)
                 async with anyio.create_task_group() as hosting:
                     try:
