@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The tests that need other people's programs: the official TypeScript client, an authorization server, an official Python
-# client of SDK 1.x, nginx, and Chromium. What is missing is installed: into the directory $1, and the last two by apt,
-# which takes root.
+# client of SDK 1.x, FastMCP, nginx, and Chromium. What is missing is installed: into the directory $1, and the last two
+# by apt, which takes root.
 # `python` and `pytest` have to find mcpcore, `npm` has to be there, and the current directory is the checkout.
 set -euo pipefail
 
@@ -26,4 +26,8 @@ done
 python -m venv "$peers/sdk1"
 "$peers/sdk1/bin/pip" install --quiet 'mcp==1.30.0'
 
-MCPCORE_NPM=$peers/npm MCPCORE_SDK1=$peers/sdk1/bin/python pytest tests/interop tests/examples -m 'npm or nginx or sdk1 or chromium'
+python -m venv "$peers/fastmcp"
+"$peers/fastmcp/bin/pip" install --quiet 'fastmcp==4.1.2'
+
+MCPCORE_NPM=$peers/npm MCPCORE_SDK1=$peers/sdk1/bin/python MCPCORE_FASTMCP=$peers/fastmcp/bin/python \
+  pytest tests/interop tests/examples -m 'npm or nginx or sdk1 or fastmcp or chromium'

@@ -57,7 +57,8 @@ class Measured(Protocol):
 class MeasuredResponse(WebResponse):
     """Counts what is sent through it, as `passed` until `belongs` says better.
 
-    Its methods are no coroutines of their own, since each would cost as much as all of the counting.
+    Its methods are no coroutines of their own, since each would cost as much as all of the counting: they return those
+    of the response.
     """
 
     __slots__ = ("_passed", "_response", "started")
@@ -73,22 +74,22 @@ class MeasuredResponse(WebResponse):
         passed.received_messages += messages
         passed.received_bytes += size
 
-    def send_whole(self, status: int, headers: Headers, body: bytes) -> Coroutine[Any, Any, None]:
+    def send_whole(self, status: int, headers: Headers, body: bytes) -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         self.started = True
         self._passed.sent_messages += body[:1] in (b"{", b"[")
         self._passed.sent_bytes += len(body)
         return self._response.send_whole(status, headers, body)
 
-    def start(self, status: int, headers: Headers, *, idle_bytes: bytes = b"") -> Coroutine[Any, Any, None]:
+    def start(self, status: int, headers: Headers, *, idle_bytes: bytes = b"") -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         self.started = True
         return self._response.start(status, headers, idle_bytes=idle_bytes)
 
-    def send(self, chunk: bytes) -> Coroutine[Any, Any, None]:
+    def send(self, chunk: bytes) -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         self._passed.sent_messages += chunk.count(b"\ndata: {")
         self._passed.sent_bytes += len(chunk)
         return self._response.send(chunk)
 
-    def finish(self) -> Coroutine[Any, Any, None]:
+    def finish(self) -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self._response.finish()
 
 
