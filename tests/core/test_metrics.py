@@ -8,7 +8,8 @@ import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from mcpcore import Client, Context, LocalProtocolError, PeerError, RequestError, Server, ToolError
+from mcpcore import Client, Context, Limits, LocalProtocolError, PeerError, RequestError, Revision, Server, ToolError
+from mcpcore.errors import CODE_SERVER_BUSY
 from mcpcore.metrics import BUCKETS_SECONDS, Metrics
 
 pytestmark = pytest.mark.anyio
@@ -115,10 +116,8 @@ async def test_a_peer_cannot_make_up_labels(monkeypatch: pytest.MonkeyPatch) -> 
     server = offer()
     metrics = server.metrics(tool_names=True)
 
-    @server.method("made/up")
-    async def made_up(context: Context, params: Any) -> dict[str, Any]:
-        return {}
-
+    for number in range(OVERFLOW):
+        metrics.began(f"made/up{number}", "memory", Revision.R2026_07_28, None).ended(0, None)
     monkeypatch.setattr("mcpcore.server.MAX_ERROR_CODES", FEW)
     async with Client(server, era="modern") as client:
         for number in range(OVERFLOW):
@@ -129,6 +128,8 @@ async def test_a_peer_cannot_make_up_labels(monkeypatch: pytest.MonkeyPatch) -> 
             with pytest.raises(PeerError):
                 await client.call_tool("refuse", {"code": 1000 + number})
     found = samples(metrics)
+    methods = {key[2] for key in found if key[0] == "mcpcore_requests_total"}
+    assert methods == {"other", "server/discover", "tools/call"}
     tools = {
         key[-2]: value for key, value in found.items() if key[:3] == ("mcpcore_requests_total", "modern", "tools/call")
     }
@@ -153,6 +154,24 @@ async def test_tools_are_told_apart_only_so_far(monkeypatch: pytest.MonkeyPatch)
     tools = {key[-2]: value for key, value in samples(metrics).items() if key[0] == "mcpcore_requests_total"}
     assert len(tools) == FEW + 2  # server/discover has none
     assert tools["other"] == OVERFLOW
+
+
+async def test_a_request_that_found_no_place_is_an_error() -> None:
+    server = Server("small", limits=Limits(max_running=1, max_waiting=0))
+    began = anyio.Event()
+
+    @server.tool
+    async def hang() -> None:
+        began.set()
+        await anyio.sleep_forever()
+
+    async with Client(server, era="modern") as client, anyio.create_task_group() as tasks:
+        tasks.start_soon(client.call_tool, "hang")
+        await began.wait()
+        with pytest.raises(PeerError):
+            await client.list_tools()
+        assert server.statistics().errors == {CODE_SERVER_BUSY: 1}
+        tasks.cancel_scope.cancel()
 
 
 async def test_a_latency_falls_into_its_bucket(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,7 @@ async def test_both_ends_of_a_call_are_one_trace(spans: Spans, era: Any) -> None
         assert attributes(asked) == attributes(server) == {**expected, "jsonrpc.request.id": id}
         assert server.status.status_code is StatusCode.UNSET
 
+        assert not trace.get_current_span().get_span_context().is_valid  # nothing is left behind
         token = context.attach(baggage.set_baggage("user", "alice"))
         result = await client.call_tool("luggage")
         context.detach(token)

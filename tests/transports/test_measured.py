@@ -6,11 +6,16 @@ from typing import Any
 import anyio
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from transports.listening import serving as web_serving
 from transports.raw_http import Wire, call, message, offer, serving, until
 
 from mcpcore import Client, LocalProtocolError, Server
+from mcpcore.traffic import Passed
+from mcpcore_transports.framing.eventstream import encode_comment, encode_event, encode_priming_event
 from mcpcore_transports.http import asgi_app
+from mcpcore_transports.http.measured import MeasuredResponse, MetricsApp
 from mcpcore_transports.http.options import HttpOptions
+from mcpcore_transports.web.exchange import Headers, WebResponse
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +92,40 @@ async def test_messages_and_bytes_by_transport_and_era() -> None:
         assert refused.status == 415
         found = passed(await shown(wire), "none", "http")
         assert (found["received bytes"], found["sent bytes"] > 0) == (0, True)
+
+
+async def test_events_that_go_out_together_are_counted_one_by_one() -> None:
+    class Sent(WebResponse):
+        async def send_whole(self, status: int, headers: Headers, body: bytes) -> None: ...
+        async def start(self, status: int, headers: Headers, *, idle_bytes: bytes = b"") -> None: ...
+        async def send(self, chunk: bytes) -> None: ...
+        async def finish(self) -> None: ...
+
+    passed = Passed()
+    response = MeasuredResponse(Sent(), passed)
+    assert not response.started
+    await response.start(200, ())
+    assert response.started
+    chunk = encode_priming_event("1.0") + b"".join(
+        encode_event(b'{"a":"data: {"}', event="message", id=str(number)) for number in range(3)
+    )
+    await response.send(chunk)
+    await response.send(encode_comment("still here"))
+    await response.finish()
+    assert (passed.sent_messages, passed.sent_bytes) == (3, len(chunk) + len(encode_comment("still here")))
+    await MeasuredResponse(Sent(), passed).send_whole(202, (), b"accepted")
+    assert passed.sent_messages == 3
+
+
+@pytest.mark.parametrize(
+    ("host", "accepted"), [("127.0.0.1", False), ("localhost", False), ("::1", False), ("0.0.0.0", True)]
+)
+async def test_a_port_of_its_own_is_for_this_machine_unless_it_is_bound_for_others(host: str, accepted: bool) -> None:
+    app = MetricsApp(Server("shown").metrics(), host)
+    async with web_serving(app) as served, served.connect() as wire:
+        await wire.send(b"GET /metrics HTTP/1.1\r\nHost: 10.0.0.7:9464\r\n\r\n")
+        status, _, body = await wire.response()
+        assert (status, b"mcpcore_" in body) == ((200, True) if accepted else (421, False))
 
 
 async def test_the_same_doors_as_for_everything_else() -> None:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
-import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from mcpcore.errors import ConnectFailed, LocalProtocolError
@@ -98,7 +97,8 @@ class MetricsApp:
 
     def __init__(self, measured: Measured, host: str = METRICS_HOST) -> None:
         self._measured = measured
-        self._policy = AccessPolicy(host, allow_hosts=() if host == METRICS_HOST else ("*",))
+        policy = AccessPolicy(host)
+        self._policy = AccessPolicy(host, allow_hosts=("*",)) if policy.lets_others_in else policy
 
     async def __call__(self, request: WebRequest, response: WebResponse) -> None:
         host = request.headers.get("host")
@@ -136,19 +136,21 @@ async def start_metrics(measured: Measured, host: str, port: int, tasks: TaskGro
     several processes of one program, on the first port from `port` on that is free. Raises `ConnectFailed`."""
     app = MetricsApp(measured, host)
     limits = HttpLimits(max_connections=MAX_CONNECTIONS)
-    for candidate in range(port, port + (PORTS_TRIED if shared and port else 1)):
+    last = port + PORTS_TRIED - 1 if shared and port else port
+    for candidate in range(port, last + 1):
 
         async def listen(*, port: int = candidate, task_status: TaskStatus[Any]) -> None:
             await serve_http(app, host=host, port=port, limits=limits, task_status=task_status)
 
         try:
-            [address] = await tasks.start(listen)
+            addresses = await tasks.start(listen)
         except ConnectFailed as failed:
-            if failed.errno != errno.EADDRINUSE or candidate == port + PORTS_TRIED - 1 or not shared:
+            if failed.errno != errno.EADDRINUSE or candidate == last:
                 raise
-            await anyio.lowlevel.checkpoint()
             continue
-        print(f"mcpcore: metrics on http://{address[0]}:{address[1]}{METRICS_PATH}", file=sys.stderr, flush=True)
+        for address, number in addresses:
+            place = f"[{address}]" if ":" in address else address
+            print(f"mcpcore: metrics on http://{place}:{number}{METRICS_PATH}", file=sys.stderr, flush=True)
         return
 
 
