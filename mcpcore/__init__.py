@@ -12,6 +12,7 @@ The modules, from the bottom up; each imports only from those above it in this l
     dispatch server          a catalogue that answers
     answering client         a session that asks
     bridge group             a server that asks another one; several servers used as one
+    traffic metrics tracing  what passed, what it took, and what belongs together
     testing cli              the published test kit; the command line
 
 Names are imported when they are used: a server never loads the client, and neither loads a backend it does not run on.

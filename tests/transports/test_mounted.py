@@ -304,6 +304,18 @@ async def test_stopping_the_server_drains_and_does_not_begin_again(host: str) ->
         assert (made.entered, made.left) == (1, 0)
 
 
+async def test_a_quiet_stream_says_something_as_often_as_it_is_told_to(host: str) -> None:
+    made = offer()
+    app, mount = mounted(made, keepalive=0.1)
+    async with hosted(host, app, made, mount._endpoint, prefix="/api") as site, site.connect() as wire:
+        answer = await site.modern(wire, call("wait", {"steps": 1}, token=1))
+        assert (await answer.event()) is not None
+        for _ in range(2):
+            await answer.comment()
+        site.offer.go.set()
+        await answer.messages()
+
+
 # -- protected -------------------------------------------------------------------------------------------------------
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"

@@ -16,6 +16,7 @@ from mcpcore_transports.http.server import endpoint_running
 from mcpcore_transports.http.sessions import IDLE_SECONDS, MAX_SESSIONS
 from mcpcore_transports.web.asgi import AsgiApp
 from mcpcore_transports.web.connection import log_failure
+from mcpcore_transports.web.limits import HttpLimits
 
 __all__ = ("MountedApp", "asgi_app")
 
@@ -35,10 +36,14 @@ def asgi_app(
     max_streams: int = MAX_OPEN_STREAMS,
     idle_seconds: float = IDLE_SECONDS,
     store: ReplayStore | None = None,
+    read_timeout: float | None = None,
+    stream_timeout: float | None = None,
+    keepalive: float | None = None,
     metrics: bool = False,
 ) -> "MountedApp":
     """An ASGI application for a server. It works with and without ASGI's lifespan: there is nothing to wire up.
 
+    The settings are those of `mcpcore run` with their names. Connections are the business of the ASGI server.
     `metrics` shows Prometheus metrics at /metrics to whoever may use the server; without `auth` no host but this
     machine's own may then be allowed.
 
@@ -69,17 +74,18 @@ def asgi_app(
         measured=server.metrics() if metrics else None,
         metrics_path=METRICS_PATH if metrics else None,
     )
+    limits = HttpLimits().with_settings(read_timeout=read_timeout, stream_timeout=stream_timeout, keepalive=keepalive)
     endpoint = Endpoint(server, options)
     endpoint.admission.check_place(None)
-    return MountedApp(server, endpoint)
+    return MountedApp(server, endpoint, limits)
 
 
 class MountedApp:
     """An ASGI 3 application with one server behind it."""
 
-    def __init__(self, server: Served, endpoint: Endpoint) -> None:
+    def __init__(self, server: Served, endpoint: Endpoint, limits: HttpLimits | None = None) -> None:
         self._server = server
-        self._app = AsgiApp(endpoint)
+        self._app = AsgiApp(endpoint, limits=limits)
         self._endpoint = endpoint
         self._home: _Home | None = None
 
