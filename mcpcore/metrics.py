@@ -53,9 +53,10 @@ class _Series:
     __slots__ = ("buckets", "running", "seconds", "tool_errors")
 
     def __init__(self) -> None:
-        self.buckets = [0] * (len(BUCKETS_SECONDS) + 1)
-        self.running = self.tool_errors = 0
-        self.seconds = 0.0
+        self.buckets: list[int] = [0] * (len(BUCKETS_SECONDS) + 1)
+        self.running: int = 0
+        self.tool_errors: int = 0
+        self.seconds: float = 0.0
 
     def ended(self, seconds: float, result: Any) -> None:
         self.running -= 1

@@ -12,7 +12,10 @@ class Passed:
     __slots__ = ("received_bytes", "received_messages", "sent_bytes", "sent_messages")
 
     def __init__(self) -> None:
-        self.received_messages = self.received_bytes = self.sent_messages = self.sent_bytes = 0
+        self.received_messages: int = 0
+        self.received_bytes: int = 0
+        self.sent_messages: int = 0
+        self.sent_bytes: int = 0
 
 
 class Traffic:
