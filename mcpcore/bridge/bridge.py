@@ -184,6 +184,10 @@ class Bridge:
 
         run_server(self, transport, **options)
 
+    def metrics(self) -> Any:
+        """Raises `LocalProtocolError`: what is counted is counted by the server behind."""
+        raise LocalProtocolError("a bridge has no metrics: ask the server behind it for them")
+
     def statistics(self) -> BridgeStatistics:
         dropped = self._dropped + sum(front.dropped for front in self._sessions.values())
         return BridgeStatistics(sessions=len(self._sessions), upstreams=self._upstreams, dropped=dropped)

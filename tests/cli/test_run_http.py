@@ -299,3 +299,10 @@ def test_metrics_are_not_shown_to_everybody(file: Path, run: Any, words: list[st
     done = run("run", file, "--transport", "http", "--port", "0", *words)
     assert (done.code, done.out) == (2, "")
     assert said in done.err
+
+
+@pytest.mark.parametrize("flag", [["--metrics"], ["--metrics-port", "0"]])
+def test_a_bridge_says_that_it_has_no_metrics(file: Path, run: Any, flag: list[str]) -> None:
+    done = run("bridge", stdio_target(file), "--transport", "http", "--port", "0", *flag)
+    assert (done.code, done.out) == (2, "")
+    assert "ask the server behind it" in done.err

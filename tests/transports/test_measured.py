@@ -97,24 +97,28 @@ async def test_messages_and_bytes_by_transport_and_era() -> None:
 async def test_events_that_go_out_together_are_counted_one_by_one() -> None:
     class Sent(WebResponse):
         async def send_whole(self, status: int, headers: Headers, body: bytes) -> None: ...
-        async def start(self, status: int, headers: Headers, *, idle_bytes: bytes = b"") -> None: ...
+        async def start(
+            self, status: int, headers: Headers, *, first: bytes = b"", idle_bytes: bytes = b""
+        ) -> None: ...
         async def send(self, chunk: bytes) -> None: ...
-        async def finish(self) -> None: ...
+        async def finish(self, last: bytes = b"") -> None: ...
 
     passed = Passed()
     response = MeasuredResponse(Sent(), passed)
     assert not response.started
-    await response.start(200, ())
+    await response.start(200, (), first=encode_event(b"{}", event="message"))
     assert response.started
     chunk = encode_priming_event("1.0") + b"".join(
         encode_event(b'{"a":"data: {"}', event="message", id=str(number)) for number in range(3)
     )
     await response.send(chunk)
     await response.send(encode_comment("still here"))
-    await response.finish()
-    assert (passed.sent_messages, passed.sent_bytes) == (3, len(chunk) + len(encode_comment("still here")))
+    last = encode_event(b"{}", event="message")
+    await response.finish(last)
+    assert passed.sent_messages == 5
+    assert passed.sent_bytes == len(chunk) + len(encode_comment("still here")) + 2 * len(last)
     await MeasuredResponse(Sent(), passed).send_whole(202, (), b"accepted")
-    assert passed.sent_messages == 3
+    assert passed.sent_messages == 5
 
 
 @pytest.mark.parametrize(

@@ -79,17 +79,24 @@ class MeasuredResponse(WebResponse):
         self._passed.sent_bytes += len(body)
         return self._response.send_whole(status, headers, body)
 
-    def start(self, status: int, headers: Headers, *, idle_bytes: bytes = b"") -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def start(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, status: int, headers: Headers, *, first: bytes = b"", idle_bytes: bytes = b""
+    ) -> Coroutine[Any, Any, None]:
         self.started = True
-        return self._response.start(status, headers, idle_bytes=idle_bytes)
+        self._count_events(first)
+        return self._response.start(status, headers, first=first, idle_bytes=idle_bytes)
 
     def send(self, chunk: bytes) -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        self._passed.sent_messages += chunk.count(b"\ndata: {")
-        self._passed.sent_bytes += len(chunk)
+        self._count_events(chunk)
         return self._response.send(chunk)
 
-    def finish(self) -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return self._response.finish()
+    def finish(self, last: bytes = b"") -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self._count_events(last)
+        return self._response.finish(last)
+
+    def _count_events(self, chunk: bytes) -> None:
+        self._passed.sent_messages += chunk.count(b"\ndata: {")
+        self._passed.sent_bytes += len(chunk)
 
 
 class MetricsApp:
