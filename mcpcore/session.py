@@ -452,7 +452,7 @@ class Session:
 
     def _call_workers(self) -> None:
         """Whenever a request waits that may run, a worker is on its way."""
-        if self._coming or self._tasks is None:
+        if self._coming or self._tasks is None or self._tasks.cancel_scope.cancel_called:
             return
         self._coming = min(len(self._waiting), self._pace, self._limits.max_running - self._running)
         for _ in range(self._coming):
