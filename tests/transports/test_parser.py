@@ -125,6 +125,10 @@ VECTORS: dict[str, tuple[bytes, list[Outcome]]] = {
     "method in small letters": (b"get / HTTP/1.1\r\nHost: a\r\n\r\n", [("get", "/", b"")]),
     "protocol that llhttp knows": (b"OPTIONS rtsp://a/ RTSP/1.0\r\nHost: a\r\n\r\n", [400]),
     "another one": (b"SOURCE / ICE/1.0\r\nHost: a\r\n\r\n", [400]),
+    "more than one thing wrong": (
+        b'POST /mcp HTTP/1.1\r\nTransfer-Encoding: "chunked"\r\nTransfer-Encoding: chunked\r\n\r\n',
+        [501],
+    ),
     # -- broken chunks ----------------------------------------------------------------------------------------------
     "chunk size no number": (CHUNKED + b"xyz\r\nabc\r\n0\r\n\r\n", [400]),
     "chunk size negative": (CHUNKED + b"-1\r\nabc\r\n0\r\n\r\n", [400]),
@@ -306,6 +310,19 @@ def requests(draw: st.DrawFn) -> bytes:
         )
         sent[at : at + draw(st.integers(0, 1))] = new
     return bytes(sent)
+
+
+@pytest.mark.parametrize("sent", [sent for sent, _ in VECTORS.values()], ids=VECTORS)
+def test_every_parser_finds_the_same_head(sent: bytes) -> None:
+    found = set()
+    for make in PARSERS:
+        parser = make()
+        parser.feed(sent)
+        try:
+            found.add(repr(parser.head()))
+        except BadRequest as refusal:
+            found.add(f"{refusal.status} {refusal}")
+    assert len(found) == 1
 
 
 @pytest.mark.sweep
