@@ -63,7 +63,11 @@ class OAuth(TokenAuthorization):
 
     What is registered, and the tokens, go to `storage`. See `TokenOptions` for the rest. When several requests
     need a login, there is one; when the request that it began with is cancelled, another one begins it again. Nothing
-    listens when a login is over, however it ended.
+    listens when a login is over, however it ended. The login of a connection begins before any deadline runs; one that
+    a call needs later is a part of that call and of its timeout.
+
+    Requests fail with `LoginFailed` when there is no token to be had. Raises `LocalProtocolError` for options that
+    cannot be meant.
     """
 
     patient = True
