@@ -58,9 +58,10 @@ async def test_all_get_its_failure_and_none_gets_the_same_object() -> None:
 @pytest.mark.parametrize("crash", [False, True])
 async def test_when_the_first_one_is_cancelled_or_breaks_another_one_begins_again(crash: bool) -> None:
     flight, work = Flight(), Work()
+    breaks = anyio.Event()
 
     async def broken() -> None:
-        await anyio.sleep_forever() if not crash else await anyio.sleep(1)
+        await breaks.wait()
         raise RuntimeError
 
     async def first(scope: anyio.CancelScope) -> None:
@@ -79,7 +80,7 @@ async def test_when_the_first_one_is_cancelled_or_breaks_another_one_begins_agai
         await anyio.wait_all_tasks_blocked()
         assert work.begun == 0
         if crash:
-            await anyio.sleep(2)
+            breaks.set()
         else:
             scope.cancel()
         await anyio.wait_all_tasks_blocked()
