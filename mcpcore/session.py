@@ -1,12 +1,8 @@
 """One peer, one task group: read, admit, run, answer. The same loop serves both roles.
 
-A session drives a `Channel`. Each request of the peer runs in a task of the session's own group, inside a cancel
-scope that the far end of its reply channel can cancel. The reading task only admits: it never waits for a handler,
-so answers and cancellations get through however busy the handlers are.
-
-Starting a task costs more than most requests do, so a worker answers one request after another. A request that waits
-has its task for itself, because the next worker is on its way before any request is begun; those that do not wait
-are done before it arrives.
+A session drives a `Channel`. Each request of the peer runs in a task of the session's own group (`Workers`), inside a
+cancel scope that the far end of its reply channel can cancel. The reading task only admits: it never waits for a
+handler, so answers and cancellations get through however busy the handlers are.
 
 What a request means is the `Role`'s business, which is injected: `mcpcore.server` and `mcpcore.client` have one each.
 """
@@ -16,7 +12,6 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from contextvars import Context, copy_context
 from math import inf
 from typing import Any
 
@@ -36,11 +31,11 @@ from mcpcore.errors import (
 )
 from mcpcore.jsonrpc import ErrorResponse, Malformed, Notification, Request, Response, error_response
 from mcpcore.types.base import RequestId
+from mcpcore.workers import MAX_RESTING, Workers
 
 __all__ = (
     "GRACE_SECONDS",
     "MAX_PAUSE_SECONDS",
-    "MAX_RESTING",
     "MAX_RUNNING",
     "MAX_STREAMS",
     "MAX_WAITING",
@@ -62,10 +57,6 @@ anybody is likely to have blocked in threads, or waiting for one, still leave ro
 MAX_WAITING = 1000
 """Requests of one peer that wait for a place; the next one is refused with `CODE_SERVER_BUSY`. The queue holds
 undecoded frames, so that many plain calls weigh less than a megabyte."""
-
-MAX_RESTING = 2
-"""Workers of one session that stay for the next request when there is none: one to answer it, and one to be on its
-way meanwhile. A task at rest holds some 6 KB: whoever has very many sessions that are seldom used sets it to 0."""
 
 MAX_STREAMS = 100
 """Requests of one peer that stay open by design (`subscriptions/listen`); they take no place from the others."""
@@ -188,18 +179,18 @@ class Session:
         self._new_scope: Callable[..., anyio.CancelScope] = self._first_scope
         self._limits = limits or Limits()
         self._tasks: TaskGroup | None = None
-        self._waiting: deque[Envelope] = deque()
-        self._resting: list[anyio.Event] = []
-        self._coming = 0
-        """Workers that were called and have not begun."""
-        self._pace = 1
-        """Workers to call next."""
+        self._workers = Workers(
+            self.answer,
+            self._tell_idle,
+            max_running=self._limits.max_running,
+            max_resting=self._limits.max_resting,
+        )
         self._inboxes: set[Inbox] = set()
         self._clocks: dict[anyio.CancelScope, _Clock] = {}
         self._paused = 0
         self._paused_since = -inf
         self._last_id = 0
-        self._running = self._streams = 0
+        self._streams = 0
         self._answered = self._cancelled = self._refused = self._malformed = self._orphans = 0
         self._idle: anyio.Event | None = None
         self._failure: ConnectionLost | None = None
@@ -218,6 +209,7 @@ class Session:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
+                self._workers.start(tasks)
                 task_status.started()
                 try:
                     await self._read()
@@ -360,8 +352,8 @@ class Session:
 
     def statistics(self) -> SessionStatistics:
         return SessionStatistics(
-            running=self._running,
-            waiting=len(self._waiting),
+            running=self._workers.running,
+            waiting=len(self._workers.waiting),
             streams=self._streams,
             answered=self._answered,
             cancelled=self._cancelled,
@@ -420,8 +412,8 @@ class Session:
             else:
                 refusal = f"{self._streams} streams are open, which is the limit; close one first"
         elif self._has_place() or self._drop_cancelled():
-            self._waiting.append(envelope)
-            self._call_workers()
+            self._workers.waiting.append(envelope)
+            self._workers.call()
         else:
             limits = self._limits
             refusal = (
@@ -434,7 +426,8 @@ class Session:
             await envelope.reply.send(Envelope(answer))
 
     def _has_place(self) -> bool:
-        return self._running + len(self._waiting) < self._limits.max_running + self._limits.max_waiting
+        limits, workers = self._limits, self._workers
+        return workers.running + len(workers.waiting) < limits.max_running + limits.max_waiting
 
     def _first_scope(self, deadline: float = inf) -> anyio.CancelScope:
         # anyio looks up the event loop to find the class of each scope; here it is the same for all.
@@ -444,50 +437,12 @@ class Session:
 
     def _drop_cancelled(self) -> bool:
         """Take requests that were given up while they waited out of the queue. True if that made room."""
-        wanted = [envelope for envelope in self._waiting if envelope.reply is not None and not envelope.reply.closed]
-        for _ in range(len(self._waiting) - len(wanted)):
+        waiting = self._workers.waiting
+        wanted = [envelope for envelope in waiting if envelope.reply is not None and not envelope.reply.closed]
+        for _ in range(len(waiting) - len(wanted)):
             self._give_up()
-        self._waiting = deque(wanted)
+        self._workers.waiting = deque(wanted)
         return self._has_place()
-
-    def _call_workers(self) -> None:
-        """Whenever a request waits that may run, a worker is on its way."""
-        if self._coming or self._tasks is None or self._tasks.cancel_scope.cancel_called:
-            return
-        self._coming = min(len(self._waiting), self._pace, self._limits.max_running - self._running)
-        for _ in range(self._coming):
-            if self._resting:
-                self._resting.pop().set()
-            else:
-                self._tasks.start_soon(self._work)
-
-    async def _work(self) -> None:
-        """Answer what waits, one request after another."""
-        context = copy_context()
-        variables = _identities(context)
-        while True:
-            self._coming -= 1
-            if self._waiting and self._running:
-                self._pace *= 2  # whoever is at work waits for something, so they all may
-            while self._waiting:
-                envelope = self._waiting.popleft()
-                self._running += 1
-                self._call_workers()
-                try:
-                    await self.answer(envelope)
-                finally:
-                    self._running -= 1
-                    self._tell_idle()
-                if _identities(copy_context()) != variables:
-                    # The handler has set context variables, which are no other request's business.
-                    context.run(self._call_workers)
-                    return
-            self._pace = 1
-            if len(self._resting) >= self._limits.max_resting:
-                return
-            called = anyio.Event()
-            self._resting.append(called)
-            await called.wait()
 
     async def _stream(self, envelope: Envelope) -> None:
         try:
@@ -515,7 +470,8 @@ class Session:
                 if type(answer) is ErrorResponse:
                     self._role.failed(answer.error.code)
                 try:
-                    await reply.send(Envelope(answer, alone=self._running <= 1 and not self._waiting))
+                    alone = self._workers.running <= 1 and not self._workers.waiting
+                    await reply.send(Envelope(answer, alone=alone))
                 except (TypeError, ValueError, OverflowError, RecursionError):
                     # What msgspec raises for a value that JSON has no form for.
                     logger.exception("the result of %s (id %r) cannot be encoded", request.method, request.id)
@@ -576,12 +532,12 @@ class Session:
     async def _finish(self, grace: float) -> None:
         """Wait until nothing runs, `grace` seconds at most."""
         with anyio.move_on_after(grace):
-            while self._running or self._waiting or self._streams:
+            while self._workers.running or self._workers.waiting or self._streams:
                 self._idle = anyio.Event()
                 await self._idle.wait()
 
     def _tell_idle(self) -> None:
-        if self._idle is not None and not (self._running or self._waiting or self._streams):
+        if self._idle is not None and not (self._workers.running or self._workers.waiting or self._streams):
             self._idle.set()
 
     def _fail(self, failure: ConnectionLost) -> None:
@@ -589,11 +545,6 @@ class Session:
             self._failure = failure
             for inbox in tuple(self._inboxes):
                 inbox.fail(failure)
-
-
-def _identities(context: Context) -> list[int]:
-    """What tells a context from one in which a variable was set, whatever the values think of being compared."""
-    return [*map(id, context), *map(id, context.values())]
 
 
 def _internal_error(id: RequestId) -> ErrorResponse:

@@ -22,7 +22,8 @@ from mcpcore.errors import (
 )
 from mcpcore.groups import sole_error
 from mcpcore.jsonrpc import ABSENT, ErrorResponse, Malformed, Message, Notification, Request, Response, error_response
-from mcpcore.session import MAX_PAUSE_SECONDS, MAX_RESTING, Call, Limits, Role, Session
+from mcpcore.session import MAX_PAUSE_SECONDS, Call, Limits, Role, Session
+from mcpcore.workers import MAX_RESTING
 
 pytestmark = pytest.mark.anyio
 
