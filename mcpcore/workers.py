@@ -124,7 +124,7 @@ class Workers:
             self.call()
 
     async def _answer_waiting(self, context: list[int], cancellations: Callable[[], int]) -> bool:
-        """Answer until none waits. False when a handler has changed the task, which is then fit for no other request."""
+        """Answer until none waits. False when a handler has changed this task, so that it is fit for no other one."""
         if self.waiting and self.running:
             self._pace *= 2  # whoever is at work waits for something, so they all may
         turned = perf_counter()

@@ -47,6 +47,9 @@ MAX_TERMS_BYTES = 4096
 """Bytes of JSON that terms may have to be kept: clients declare a few hundred."""
 
 _TERMS = (META_PROTOCOL_VERSION, META_CLIENT_CAPABILITIES, META_CLIENT_INFO, META_LOG_LEVEL)
+_ABSENT = msgspec.Raw(b"")
+"""Encodes as nothing, unlike null and whatever else a client can send."""
+
 _encode = msgspec.json.Encoder().encode
 
 _DEFINED = frozenset((CODE_HEADER_MISMATCH, CODE_MISSING_CAPABILITY, CODE_UNSUPPORTED_REVISION))
@@ -98,7 +101,7 @@ class KnownTerms:
     def terms_of(self, meta: Mapping[str, Any]) -> Terms:
         """As `terms_of`."""
         try:
-            key = _encode([meta.get(name) for name in _TERMS])
+            key = _encode([meta.get(name, _ABSENT) for name in _TERMS])
         except (TypeError, ValueError, OverflowError, RecursionError):
             return terms_of(meta)  # built in this process, out of what has no JSON
         known = self._known.get(key)

@@ -273,6 +273,20 @@ def test_equal_in_python_is_not_the_same_in_json() -> None:
         known.terms_of({**GOOD, CAPABILITIES: {"roots": {"listChanged": 1}}})
 
 
+@pytest.mark.parametrize("key", [INFO, LEVEL])
+def test_null_is_not_the_same_as_absent(key: str) -> None:
+    known = KnownTerms()
+    absent = {name: value for name, value in GOOD.items() if name != key}
+    known.terms_of(absent)
+    try:
+        expected: Any = terms_of({**absent, key: None})
+    except RemoteProtocolError:
+        with pytest.raises(RemoteProtocolError):
+            known.terms_of({**absent, key: None})
+    else:
+        assert known.terms_of({**absent, key: None}) == expected
+
+
 def test_what_is_wrong_is_refused_every_time() -> None:
     known = KnownTerms()
     for _ in range(2):
