@@ -1,10 +1,10 @@
 """The chunks of a request body (RFC 9112, 7.1), without input or output.
 
-On h11, whatever parser read the head: clients of MCP know how long a message is and send few chunked bodies, so that
-what counts here is that there is one reading of them.
+Read here, whatever parser read the head: h11 takes bare line feeds for the end of a trailer, and carriage returns for
+a part of a chunk extension. A proxy in front of us that does not would see a body where we see the next request.
 """
 
-import h11
+import re
 
 from mcpcore_transports.web.head import BadRequest
 
@@ -13,34 +13,91 @@ __all__ = ("CHUNK_LINE_BYTES", "ChunkedBody")
 CHUNK_LINE_BYTES = 16 * 1024
 """Bytes of a chunk's size line, and of the trailers after the last chunk. Nobody uses either for anything."""
 
-_HEAD = b"POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,20})(?:;[\t\x20-\x7e\x80-\xff]*)?[ \t]*")
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+_END = b"\r\n"
 
 
 class ChunkedBody:
     """One chunked body."""
 
-    __slots__ = ("_h11",)
+    __slots__ = ("_buffer", "_ended", "_framing", "_in_chunk", "_left", "_trailing")
 
     def __init__(self) -> None:
-        self._h11 = h11.Connection(h11.SERVER, max_incomplete_event_size=CHUNK_LINE_BYTES)
-        self._h11.receive_data(_HEAD)
-        self._h11.next_event()
+        self._buffer = bytearray()
+        self._left = 0  # bytes of the chunk that have not been given out
+        self._in_chunk = False  # until the line ending after its data
+        self._trailing = False
+        self._framing = 0  # bytes of the size line, or of all trailers, that are read
+        self._ended = False
 
     def feed(self, data: bytes) -> None:
         """Take bytes that arrived."""
-        self._h11.receive_data(data)
+        self._buffer += data
 
     def next(self) -> bytes | None:
         """The next piece of the body: None when more has to be fed, b"" at its end. Raises `BadRequest`."""
-        try:
-            event = self._h11.next_event()
-        except h11.RemoteProtocolError as broken:
-            raise BadRequest(broken.error_status_hint, "the chunks of the request body are malformed") from broken
-        if isinstance(event, h11.Data):
-            return bytes(event.data)
-        return b"" if isinstance(event, h11.EndOfMessage) else None
+        while not self._ended:
+            if self._left:
+                return self._data()
+            line = self._line()
+            if line is None:
+                return None
+            if self._in_chunk:
+                self._in_chunk = False
+                if line:
+                    raise _malformed()
+            elif not self._trailing:
+                self._begin_chunk(line)
+            elif not line:
+                self._ended = True
+            elif _TRAILER.fullmatch(line) is None:
+                raise _malformed()
+        return b""
 
     @property
     def rest(self) -> bytes:
         """What was fed beyond the end."""
-        return self._h11.trailing_data[0]
+        return bytes(self._buffer)
+
+    def _data(self) -> bytes | None:
+        piece = bytes(self._buffer[: self._left])
+        del self._buffer[: self._left]
+        self._left -= len(piece)
+        return piece or None
+
+    def _begin_chunk(self, line: bytes) -> None:
+        size = _SIZE.fullmatch(line)
+        if size is None:
+            raise _malformed()
+        self._framing = 0
+        self._left = int(size[1], 16)
+        self._in_chunk = self._left > 0
+        self._trailing = self._left == 0
+
+    def _line(self) -> bytes | None:
+        """The next line, without its ending; None until it is complete."""
+        buffer = self._buffer
+        if self._in_chunk and not _END.startswith(buffer[:2]):
+            raise _malformed()
+        end = buffer.find(b"\n")
+        if end < 0:
+            if self._framing + len(buffer) > CHUNK_LINE_BYTES:
+                raise _too_long()
+            return None
+        self._framing += end + 1
+        if self._framing > CHUNK_LINE_BYTES:
+            raise _too_long()
+        if buffer[end - 1 : end] != b"\r":
+            raise _malformed()
+        line = bytes(buffer[: end - 1])
+        del buffer[: end + 1]
+        return line
+
+
+def _malformed() -> BadRequest:
+    return BadRequest(400, "the chunks of the request body are malformed")
+
+
+def _too_long() -> BadRequest:
+    return BadRequest(431, f"a chunk's size or the trailers are longer than {CHUNK_LINE_BYTES} bytes")
