@@ -39,9 +39,16 @@ class Flag(NamedTuple):
     variable_name: str = ""
     """The environment variable without MCPCORE_, if it is not the name in capitals, with underscores."""
 
+    part_of: str = ""
+    """The keyword of `mcpcore.serve` that this makes together with others."""
+
     @property
     def attribute(self) -> str:
         return self.name.replace("-", "_")
+
+    @property
+    def keyword(self) -> str:
+        return self.part_of or self.option or self.attribute
 
     @property
     def variable(self) -> str:
@@ -80,11 +87,11 @@ SERVING_FLAGS: tuple[Flag, ...] = (
         many=True,
         variable_name="CORS_ORIGINS",
     ),
-    Flag("auth-issuer", "URL", "who issues the JWTs that clients have to show"),
-    Flag("auth-audience", "URL", "what those are made for, if not the URL that clients call"),
-    Flag("auth-jwks", "URL", "where the issuer's keys are, if its metadata does not say so"),
-    Flag("auth-scope", "SCOPE", "what every client needs; again for more", many=True),
-    Flag("api-key-file", "FILE", "lines of SUBJECT KEY [SCOPE …]: who may come in with a key"),
+    Flag("auth-issuer", "URL", "who issues the JWTs that clients have to show", part_of="auth"),
+    Flag("auth-audience", "URL", "what those are made for, if not the URL that clients call", part_of="auth"),
+    Flag("auth-jwks", "URL", "where the issuer's keys are, if its metadata does not say so", part_of="auth"),
+    Flag("auth-scope", "SCOPE", "what every client needs; again for more", many=True, part_of="auth"),
+    Flag("api-key-file", "FILE", "lines of SUBJECT KEY [SCOPE …]: who may come in with a key", part_of="auth"),
     Flag(
         "json-response", None, "never answer with an event stream; leaves notifications out", switch, transports=_HTTP
     ),

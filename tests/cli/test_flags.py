@@ -75,10 +75,10 @@ def parameters(*functions: Any) -> set[str]:
 
 def test_each_row_has_a_keyword_of_serving_and_each_setting_a_row() -> None:
     """`serve` passes what it does not know itself to the transport; the rest is taken by `run_server`."""
-    keywords = {flag.option or flag.attribute for flag in SERVING_FLAGS}
+    keywords = {flag.keyword for flag in SERVING_FLAGS}
     taken = parameters(own_listener.serve, under_hypercorn.serve, run_server) | {"http_server"}
     assert keywords - taken == set()
-    for_programs = {"server", "sockets", "auth", "store", "limits", "task_status", "options", "grace"}
+    for_programs = {"server", "sockets", "store", "limits", "task_status", "options", "grace"}
     assert parameters(own_listener.serve) - keywords == for_programs - {"options"}
 
 

@@ -224,7 +224,7 @@ def test_keys_in_a_file_open_a_public_bind(file: Path, tmp_path: Path, host: str
     with site(file, "--host", "0.0.0.0", "--http-server", host, **said) as running:
         url = f"http://127.0.0.1:{running.port}/mcp"
         refused = subprocess.run(program("list", url), env=environment(), capture_output=True, text=True, timeout=30)
-        assert (refused.returncode, "401" in refused.stderr) == (1, True)
+        assert (refused.returncode, "pass one as auth= (--token)" in refused.stderr) == (1, True), refused.stderr
         words = ("call", url, "add", "a=1", "b=2", "--token", "a-key-that-nobody-guesses")
         done = subprocess.run(program(*words), env=environment(), capture_output=True, text=True, timeout=30)
         assert (done.returncode, done.stdout.strip()) == (0, "3"), done.stderr

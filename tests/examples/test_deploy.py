@@ -45,7 +45,7 @@ VARIABLES = {flag.variable for flag in FLAGS} | {"MCPCORE_STATE_KEY"}
 
 def row(flag: Flag) -> str:
     given = f"`--{flag.name}`" if flag.metavar is None else f"`--{flag.name} {flag.metavar}`"
-    keyword = flag.option or flag.attribute
+    keyword = flag.keyword
     if flag.name in ("transport", "era"):
         keyword = {"transport": "the first argument", "era": "Server(eras=)"}[flag.name]
     else:

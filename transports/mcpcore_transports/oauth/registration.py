@@ -131,6 +131,8 @@ def registration_refusal(body: bytes, status: int, issuer: str) -> RegistrationF
     advice = "register one there by hand, and pass it as client_id (and client_secret)"
     if error == "invalid_redirect_uri":
         advice = "it may take no loopback redirects, or only those of a fixed port (redirect_port); or " + advice
+    elif status in (404, 405) and not error:
+        advice = "it may have no logins at all and take keys or tokens: pass one as auth= (--token); or " + advice
     return RegistrationFailed(f"{issuer} refused to register this client{why}; {advice}")
 
 
