@@ -48,10 +48,15 @@ def test_there_is_code_to_run() -> None:
     assert [file_name(code) for code, _ in PYTHON] == [
         "demo.py",
         "web.py",
-        "mounted.py",
         "ask.py",
-        "eras.py",
         "pace.py",
+        "eras.py",
+        "mounted.py",
+        "secure.py",
+        "keyed.py",
+        "together.py",
+        "between.py",
+        "spans.py",
     ]
 
 
