@@ -1,12 +1,15 @@
 """The README: its two commands have the shape that is promised, and every Python block does what it says."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from cli.program import LIMIT_SECONDS, environment
+
+from mcpcore.cli.main import _read
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -15,6 +18,13 @@ PYTHON = [
     (code, BLOCKS[index + 1][1] if BLOCKS[index + 1 : index + 2] and BLOCKS[index + 1][0] == "text" else "")
     for index, (language, code) in enumerate(BLOCKS)
     if language == "python"
+]
+COMMANDS = [
+    re.split(r"  +", line, maxsplit=1)[0]
+    for language, block in BLOCKS
+    for line in block.splitlines()
+    # The list of commands has placeholders, which stand in brackets or beside a bar.
+    if not language and re.match(r"(mcpcore|python|hypercorn|benchmarks/\S+)(?!/) ?[^|\[]*(  |$)", line)
 ]
 
 
@@ -53,6 +63,8 @@ def test_there_is_code_to_run() -> None:
         "eras.py",
         "mounted.py",
         "secure.py",
+        "guarded.py",
+        "signed_in.py",
         "keyed.py",
         "together.py",
         "between.py",
@@ -76,3 +88,18 @@ def test_blocks_print_what_follows_them(code: str, prints: str, tmp_path: Path) 
     )
     said = re.sub(r"^mcpcore: listening on http://127\.0\.0\.1:\d+/\w+\n", "", done.stderr, flags=re.MULTILINE)
     assert (done.returncode, done.stdout, said) == (0, prints, "")
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_command_lines_can_be_typed(line: str) -> None:
+    """What they do is tested where it is made; here, that the flags are there, and the files."""
+    program, *words = shlex.split(line)
+    if program == "mcpcore":
+        assert _read(words).command == words[0]
+        return
+    file = program if "/" in program else words[0].partition(":")[0]
+    assert (ROOT / file).is_file()
+
+
+def test_there_are_command_lines() -> None:
+    assert {"mcpcore run demo.py", "python examples/embed_trio.py", "benchmarks/install_peers.sh"} <= set(COMMANDS)
