@@ -80,6 +80,7 @@ VECTORS: dict[str, tuple[bytes, list[Outcome]]] = {
     "space before colon": (POST + b"Content-Length : 5\r\n\r\nhello", [400]),
     "space before first header": (b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", [400]),
     "bare line feeds": (b"GET / HTTP/1.1\nHost: a\n\n", [400]),
+    "bare line feeds after the first line": (b"GET / HTTP/1.1\r\nHost: a\n\n", [400]),
     "one bare line feed": (b"GET / HTTP/1.1\r\nx: a\nHost: a\r\n\r\n", [400]),
     "bare carriage return": (b"GET / HTTP/1.1\r\nx: a\rb\r\nHost: a\r\n\r\n", [400]),
     "NUL in a header": (GET + b"x: a\0b\r\n\r\n", [400]),

@@ -120,8 +120,8 @@ class Parser(ABC):
             return end + len(_END_OF_HEAD)
         if end >= 0 or len(self._buffer) >= self._head_bytes:
             raise BadRequest(431, f"the request head is larger than {self._head_bytes} bytes")
-        line_end = self._buffer.find(b"\n", self._searched)
-        if line_end >= 0 and self._buffer[line_end - 1 : line_end] != b"\r":
+        if self._buffer.count(b"\n", self._searched) != self._buffer.count(b"\r\n", max(0, self._searched - 1)):
+            # Said at once: a client that ends its lines so waits for an answer, and will not end its head otherwise.
             raise BadRequest(400, "a line of the request head does not end with CR LF")
         self._searched = max(0, len(self._buffer) - len(_END_OF_HEAD) + 1)
         return -1
