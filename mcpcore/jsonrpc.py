@@ -7,6 +7,7 @@ What a peer sends is never an exception here. A frame that is no message becomes
 JSON-RPC error that answers it, so that one loop can treat everything that arrives the same way.
 """
 
+import re
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -17,6 +18,7 @@ from mcpcore.types.base import RequestId
 __all__ = (
     "ABSENT",
     "MAX_BATCH_MESSAGES",
+    "OVERSIZE_KEPT_BYTES",
     "Batch",
     "ErrorObject",
     "ErrorResponse",
@@ -33,6 +35,9 @@ __all__ = (
 
 MAX_BATCH_MESSAGES = 100
 """Messages in one 2025-03-26 batch. A batch is one frame, so the frame limit alone would allow a million of them."""
+
+OVERSIZE_KEPT_BYTES = 1024
+"""Bytes kept of each end of a frame that is over the limit: enough for the members around its result or its params."""
 
 ABSENT: Final = msgspec.Raw()
 """`params` that were not sent. Raw JSON is never empty, so nothing on the wire looks like it."""
@@ -105,6 +110,58 @@ class Oversize(msgspec.Struct, frozen=True):
     limit: int
     """Bytes allowed."""
 
+    start: bytes = b""
+    """Its first bytes, `OVERSIZE_KEPT_BYTES` at most; empty where none were kept."""
+
+    end: bytes = b""
+    """Its last bytes, as many at most; the two may overlap."""
+
+    def malformed(self) -> Malformed:
+        """What is left of it: the error that answers it, and whose it is where its ends say so.
+
+        Known implementations write the id before the one large member, or after it.
+        """
+        text = f"a message of {self.size} bytes is over the limit of {self.limit}; send less at once"
+        seen = _first_members(self.start)
+        id = _id_of(seen.get(b"id") or _last_id(self.end))
+        answers = id is not None and b"method" not in seen and (b"result" in seen or b"error" in seen)
+        return Malformed(RequestError(CODE_INVALID_REQUEST, text), id, answers=answers)
+
+
+_STRING = rb'"(?:[^"\\]|\\.)*"'
+_PLAIN = rb"(?:" + _STRING + rb"|-?\d+)"
+_KEY = re.compile(rb'[{,\s]*"((?:[^"\\]|\\.)*)"\s*:\s*')
+_VALUE = re.compile(rb"(" + _PLAIN + rb")(?=\s*,)")
+_LAST_MEMBERS = re.compile(rb"(?:,\s*" + _STRING + rb"\s*:\s*" + _PLAIN + rb"\s*)+\}\s*$")
+_LAST_ID = re.compile(rb',\s*"id"\s*:\s*(' + _PLAIN + rb")")
+
+
+def _first_members(start: bytes) -> dict[bytes, bytes]:
+    """The members an object begins with, up to the first that is no whole string or integer: that one is empty."""
+    members: dict[bytes, bytes] = {}
+    position = 0
+    while key := _KEY.match(start, position):
+        value = _VALUE.match(start, key.end())
+        members[key[1]] = value[1] if value else b""
+        if value is None:
+            break
+        position = value.end()
+    return members
+
+
+def _last_id(end: bytes) -> bytes:
+    """The id among the members that an object ends with, as long as those are strings and integers."""
+    members = _LAST_MEMBERS.search(end)
+    found = members and _LAST_ID.search(members[0])
+    return found[1] if found else b""
+
+
+def _id_of(written: bytes) -> RequestId | None:
+    try:
+        return _decode_id.decode(written)
+    except ValueError:
+        return None
+
 
 class _Frame(msgspec.Struct):
     """Any message: which one it is shows in the members it has."""
@@ -131,6 +188,7 @@ class _Outline(msgspec.Struct):
 
 
 _NULL: Final = msgspec.Raw(b"null")
+_decode_id: Final[msgspec.json.Decoder[RequestId]] = msgspec.json.Decoder(RequestId)
 _decode_frame = msgspec.json.Decoder(_Frame).decode
 _decode_outline = msgspec.json.Decoder(_Outline).decode
 _decode_frames = msgspec.json.Decoder(list[msgspec.Raw]).decode

@@ -214,8 +214,7 @@ class Multiplexer(Channel):
         if isinstance(item, bytes):
             return decode(item)
         if isinstance(item, Oversize):
-            text = f"a message of {item.size} bytes is over the limit of {item.limit}; send less at once"
-            return Malformed(RequestError(CODE_INVALID_REQUEST, text))
+            return item.malformed()
         return item
 
     async def _route(self, message: Notification | Response | ErrorResponse | Malformed | Batch) -> Envelope | None:

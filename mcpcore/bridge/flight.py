@@ -54,7 +54,8 @@ class Flight:
                 error = message.error
                 raise RequestError(error.code, error.message, None if error.data is msgspec.UNSET else error.data)
             elif isinstance(message, Malformed):
-                raise RequestError(CODE_UPSTREAM_LOST, "the server behind this bridge sent an answer that is none")
+                text = f"the server behind this bridge sent an answer that is none: {message.error.message}"
+                raise RequestError(CODE_UPSTREAM_LOST, text)
 
     async def _pass(self, message: Notification) -> None:
         if message.method == "notifications/progress" and self.token != self.id:

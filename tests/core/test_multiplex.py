@@ -11,7 +11,7 @@ from core.raw_peer import progress, receive_until_end, received, wired
 
 from mcpcore.channel import Envelope, Inbox, Origin
 from mcpcore.errors import CODE_INVALID_REQUEST, CODE_PARSE_ERROR, LocalProtocolError
-from mcpcore.jsonrpc import Malformed, Notification, Oversize, Request, Response, error_response
+from mcpcore.jsonrpc import OVERSIZE_KEPT_BYTES, Malformed, Notification, Oversize, Request, Response, error_response
 from mcpcore.principal import Principal
 from mcpcore.testing import inject
 from mcpcore.testing.pipes import PIPE_BYTES
@@ -164,6 +164,50 @@ async def test_a_frame_over_the_limit_is_reported_as_malformed() -> None:
         assert message.error.code == CODE_INVALID_REQUEST
         assert "5000 bytes is over the limit of 1000" in message.error.message
         assert envelope.reply is not None
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'{"jsonrpc":"2.0","id":7,"result":{"content":["%s"]}}',
+        b'{"result": {"content": [{"id":9,"text":"%s"}]}, "jsonrpc": "2.0", "id": 7}',
+        b'{"result":"%s,\\"id\\":8","id":7,"jsonrpc":"2.0"}\r',
+        b'{"id":7,"error":{"code":1,"message":"%s"},"jsonrpc":"2.0"}',
+    ],
+)
+async def test_an_answer_over_the_limit_goes_to_whoever_waits_for_it(frame: bytes) -> None:
+    frame %= b"x" * 5000
+    seen = Oversize(len(frame), 1000, frame[:OVERSIZE_KEPT_BYTES], frame[-OVERSIZE_KEPT_BYTES:])
+    async with wired(lambda pipe: inject(pipe, [seen], after=1)) as (peer, multiplexer):
+        other, inbox = Inbox(), Inbox()
+        await multiplexer.send(Envelope(Request(7, "large"), inbox))
+        await multiplexer.send(Envelope(Request(8, "small"), other))
+        await peer.say({"id": 8, "result": {}}, {"id": 1, "method": "next"})
+        await received(multiplexer)
+        message = (await inbox.receive()).message
+        assert isinstance(message, Malformed)
+        assert f"{len(frame)} bytes is over the limit of 1000" in message.error.message
+        assert isinstance((await other.receive()).message, Response)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b'{"jsonrpc":"2.0","id":7,"method":"m","params":"%s"}',
+        b'{"jsonrpc":"2.0","id":7,"params":{"a":"%s"},"method":"m"}',
+        b'{"params":{"a":"%s"},"method":"m","id":7}',
+    ],
+)
+async def test_a_request_over_the_limit_is_no_answer_to_ours_and_is_refused_by_its_id(frame: bytes) -> None:
+    frame %= b"x" * 5000
+    seen = Oversize(len(frame), 1000, frame[:OVERSIZE_KEPT_BYTES], frame[-OVERSIZE_KEPT_BYTES:])
+    async with wired(lambda pipe: inject(pipe, [seen])) as (_, multiplexer):
+        inbox = Inbox()
+        await multiplexer.send(Envelope(Request(7, "ours"), inbox))
+        envelope = await multiplexer.receive()
+        assert isinstance(envelope.message, Malformed)
+        assert (envelope.message.id, envelope.message.answers) == (7, False)
+        assert inbox.size == 0
 
 
 @pytest.mark.parametrize("extra", [{"error": "text"}, {"result": {}, "error": {"code": 1, "message": "both"}}])

@@ -7,11 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mcpcore.jsonrpc import Oversize
+from mcpcore.jsonrpc import OVERSIZE_KEPT_BYTES, Oversize
 from mcpcore_transports.framing.lines import LineDecoder, encode_lines
 
 LIMIT = 8
 pieces = st.lists(st.sampled_from([b"a", b"bc", b"\n", b"\r", b"\r\n", "\u2028".encode(), b"123456789"]), max_size=40)
+
+
+def over(line: bytes, limit: int = LIMIT) -> Oversize:
+    return Oversize(len(line), limit, line[:OVERSIZE_KEPT_BYTES], line[-OVERSIZE_KEPT_BYTES:])
 
 
 def decode(chunks: list[bytes], limit: int = LIMIT) -> list[bytes | Oversize]:
@@ -25,7 +29,7 @@ def reference(stream: bytes, limit: int = LIMIT) -> list[bytes | Oversize]:
     frames: list[bytes | Oversize] = []
     for line in stream.split(b"\n"):
         if len(line) > limit:
-            frames.append(Oversize(len(line), limit))
+            frames.append(over(line, limit))
         elif line not in (b"", b"\r"):
             frames.append(line[:-1] if line.endswith(b"\r") else line)
     return frames
@@ -59,11 +63,17 @@ def test_an_oversize_line_is_reported_once_and_the_next_one_arrives() -> None:
     decoder = LineDecoder(LIMIT)
     assert decoder.feed(b"12345678\n123456789") == [b"12345678"]
     assert decoder.feed(b"abc") == []
-    assert decoder.feed(b"d\nok\n") == [Oversize(13, LIMIT), b"ok"]
-    assert decoder.feed(b"123456789\n") == [Oversize(9, LIMIT)]
+    assert decoder.feed(b"d\nok\n") == [over(b"123456789abcd"), b"ok"]
+    assert decoder.feed(b"123456789\n") == [over(b"123456789")]
     assert decoder.feed(b"123456789") == []
-    assert decoder.finish() == Oversize(9, LIMIT)
+    assert decoder.finish() == over(b"123456789")
     assert decoder.finish() is None
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000, 1024, 1025, 5000, 10_000])
+def test_both_ends_of_an_oversize_line_are_kept_however_it_is_cut(step: int) -> None:
+    line = bytes(range(32, 127)) * 100
+    assert decode([line[at : at + step] for at in range(0, len(line), step)] + [b"\n"], 3000) == [over(line, 3000)]
 
 
 def test_an_oversize_line_is_not_held() -> None:
@@ -78,7 +88,7 @@ def test_an_oversize_line_is_not_held() -> None:
     finally:
         tracemalloc.stop()
     assert peak < 4 * len(chunk)
-    assert decoder.feed(b"\n") == [Oversize(201 * 65536, 1024)]
+    assert decoder.feed(b"\n") == [over(b"x" * (201 * 65536), 1024)]
 
 
 def test_a_long_line_is_copied_a_constant_number_of_times() -> None:

@@ -21,7 +21,8 @@ import msgspec
 import pytest
 
 from mcpcore.channel import Channel, Envelope, Inbox
-from mcpcore.errors import ConnectFailed, ConnectionLost
+from mcpcore.client import Client
+from mcpcore.errors import ConnectFailed, ConnectionLost, RemoteProtocolError
 from mcpcore.jsonrpc import Request, Response
 from mcpcore_transports.stdio import diagnostics as diagnostics_module
 from mcpcore_transports.stdio import processes
@@ -486,3 +487,24 @@ async def test_only_the_protocol_is_on_stdout(backend: str) -> None:
     *answers, last = done.stdout.splitlines()
     assert [json.loads(answer)["id"] for answer in answers] == [0, 1, 2]
     assert last == b"the wire again"
+
+
+async def test_an_answer_over_the_line_limit_fails_its_call_at_once() -> None:
+    transport = child(
+        """
+        for request in requests():
+            if request["method"] == "tools/call":
+                answer(request, {"content": [{"type": "text", "text": "x" * 5000}]})
+            elif request["method"] == "initialize":
+                answer(request, {"protocolVersion": "2025-11-25", "capabilities": {"tools": {}},
+                    "serverInfo": {"name": "large", "version": "1"}})
+            elif "id" in request:
+                answer(request, {"tools": []})
+        """,
+        max_line_bytes=2000,
+    )
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with Client(transport, era="legacy") as client:
+            with pytest.raises(RemoteProtocolError, match="is over the limit of 2000"):
+                await client.call_tool("large", timeout=3600)
+            assert await client.list_tools() == []

@@ -22,7 +22,7 @@ import anyio.lowlevel
 import pytest
 
 from mcpcore.errors import ConnectFailed, ConnectionLost, LocalProtocolError
-from mcpcore.jsonrpc import Oversize
+from mcpcore.jsonrpc import OVERSIZE_KEPT_BYTES, Oversize
 from mcpcore_transports.stdio import descriptors
 from mcpcore_transports.stdio.descriptors import DescriptorStream, InputDescriptor, OutputDescriptor
 from mcpcore_transports.stdio.pipe import READ_BYTES, ByteStream, LinePipe
@@ -345,10 +345,12 @@ async def test_a_line_pipe_carries_frames_both_ways(stream_class: type, closing:
         await ours.send([b"{}", b"[1]"])
         assert list(await theirs.receive()) == [b"{}", b"[1]"]
         await theirs.send([b"12345678901", b"ok"])
-        assert list(await ours.receive()) == [Oversize(11, 10), b"ok"]
+        assert list(await ours.receive()) == [Oversize(11, 10, b"12345678901", b"12345678901"), b"ok"]
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(theirs.send, [LARGE])
-            assert list(await ours.receive()) == [Oversize(len(LARGE), 10)]
+            assert list(await ours.receive()) == [
+                Oversize(len(LARGE), 10, LARGE[:OVERSIZE_KEPT_BYTES], LARGE[-OVERSIZE_KEPT_BYTES:])
+            ]
         os.write(their_output, b"cut")
         await theirs.aclose()
         os.close(their_output)

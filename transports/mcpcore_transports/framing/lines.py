@@ -7,7 +7,7 @@ ones carry them escaped for the sake of peers that do.
 
 from collections.abc import Sequence
 
-from mcpcore.jsonrpc import Oversize
+from mcpcore.jsonrpc import OVERSIZE_KEPT_BYTES, Oversize
 
 __all__ = ("MAX_LINE_BYTES", "LineDecoder", "encode_lines")
 
@@ -27,9 +27,9 @@ _OTHER_LINE_BREAKS = (
 class LineDecoder:
     """Cuts a stream of bytes into lines, in time linear in their length however they are chunked.
 
-    Holds at most `max_line_bytes` of an unfinished line. A longer line is dropped as it arrives and reported
-    once, when it ends, as an `Oversize` with its size. Sizes count the bytes before the line feed. One trailing
-    carriage return is stripped; empty lines are no frames.
+    Holds at most `max_line_bytes` of an unfinished line. A longer line is dropped as it arrives and reported once,
+    when it ends, as an `Oversize` with its size and both its ends. Sizes count the bytes before the line feed. One
+    trailing carriage return is stripped; empty lines are no frames.
     """
 
     def __init__(self, max_line_bytes: int = MAX_LINE_BYTES) -> None:
@@ -37,6 +37,8 @@ class LineDecoder:
         self._held = bytearray()
         self._skipped = 0
         """Bytes dropped of the line that is arriving; 0 while it is within the limit."""
+        self._start = b""
+        self._end = b""
 
     def feed(self, chunk: bytes) -> list[bytes | Oversize]:
         """The frames that end within `chunk`."""
@@ -50,7 +52,8 @@ class LineDecoder:
             del ended[0]
         for line in ended:
             if len(line) > self._limit:
-                frames.append(Oversize(len(line), self._limit))
+                kept = OVERSIZE_KEPT_BYTES
+                frames.append(Oversize(len(line), self._limit, line[:kept], line[-kept:]))
                 continue
             line = line.removesuffix(b"\r")
             if line:
@@ -61,7 +64,7 @@ class LineDecoder:
     def finish(self) -> bytes | Oversize | None:
         """End the line that is arriving, as the end of the stream does; None if there is none or it is empty."""
         if self._skipped:
-            oversize = Oversize(self._skipped, self._limit)
+            oversize = Oversize(self._skipped, self._limit, self._start, self._end)
             self._skipped = 0
             return oversize
         # A bytearray rather than a list of pieces: bytes that trickle in one by one take no more room than others.
@@ -70,10 +73,15 @@ class LineDecoder:
         return line.removesuffix(b"\r") or None
 
     def _hold(self, piece: bytes) -> None:
+        kept = OVERSIZE_KEPT_BYTES
         if self._skipped:
             self._skipped += len(piece)
+            self._start += piece[: kept - len(self._start)]
+            self._end = (self._end + piece[-kept:])[-kept:]
         elif len(self._held) + len(piece) > self._limit:
             self._skipped = len(self._held) + len(piece)
+            self._start = bytes((self._held[:kept] + piece[:kept])[:kept])
+            self._end = bytes((self._held[-kept:] + piece[-kept:])[-kept:])
             self._held.clear()
         else:
             self._held += piece
