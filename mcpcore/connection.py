@@ -16,7 +16,7 @@ from anyio.abc import TaskStatus
 from mcpcore.adaptation import adapt
 from mcpcore.answering import Answering
 from mcpcore.channel import Channel
-from mcpcore.eras.negotiation import PROBE_SECONDS, ProbeAgain, UseHandshake, UseStateless, judge
+from mcpcore.eras.negotiation import PROBE_SECONDS, ProbeAgain, UseHandshake, UseStateless, judge, judge_refusal
 from mcpcore.errors import (
     CODE_METHOD_NOT_FOUND,
     ConnectFailed,
@@ -207,14 +207,26 @@ class Connection:
 
     async def _agree(self, session: Session, probing: bool) -> Agreement:
         if probing:
-            agreement = await self._discover(session)
+            agreement = await self._discover(session, self._modern_offered[0])
             if agreement is not None:
                 return agreement
-        return await self._initialize(session)
+        try:
+            return await self._initialize(session)
+        except ConnectFailed as failed:
+            # A server that was still starting when it was probed read the probe all the same, and the first message
+            # may bind it to its era: it refuses the handshake and says what it speaks.
+            revision = judge_refusal(failed.__cause__, ours=self._modern_offered) if self._modern else None
+            agreement = None if revision is None else await self._discover(session, revision)
+            if agreement is None:
+                raise
+            return agreement
 
-    async def _discover(self, session: Session) -> Agreement | None:
-        """The agreement with a modern server; None for one that needs a handshake."""
-        revision = self._offered[0] if self._offered[0].era is Era.MODERN else MODERN_REVISIONS[-1]
+    @property
+    def _modern_offered(self) -> tuple[Revision, ...]:
+        return tuple(revision for revision in self._offered if revision.era is Era.MODERN)
+
+    async def _discover(self, session: Session, revision: Revision) -> Agreement | None:
+        """The agreement with a modern server, probed with `revision` first; None for one that needs a handshake."""
         tried: list[Revision] = []
         while True:
             tried.append(revision)
@@ -233,7 +245,7 @@ class Connection:
                 if not self._legacy:
                     raise ConnectFailed(f"the server went away when it was asked server/discover: {lost}") from lost
                 raise _Unprobeable from lost
-            verdict = judge(outcome, ours=tuple(r for r in self._offered if r.era is Era.MODERN), tried=tried)
+            verdict = judge(outcome, ours=self._modern_offered, tried=tried)
             if isinstance(verdict, UseStateless):
                 found = verdict.discovered
                 session.channel.revision = verdict.revision

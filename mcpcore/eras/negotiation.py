@@ -20,7 +20,16 @@ from mcpcore.errors import (
 from mcpcore.revisions import Era, Revision
 from mcpcore.types import DiscoverResult
 
-__all__ = ("MAX_PROBES", "PROBE_SECONDS", "ProbeAgain", "UseHandshake", "UseStateless", "Verdict", "judge")
+__all__ = (
+    "MAX_PROBES",
+    "PROBE_SECONDS",
+    "ProbeAgain",
+    "UseHandshake",
+    "UseStateless",
+    "Verdict",
+    "judge",
+    "judge_refusal",
+)
 
 PROBE_SECONDS = 5.0
 """How long a server may take to answer the first `server/discover`. Old servers that ignore unknown requests cost a
@@ -76,6 +85,13 @@ def judge(
         raise ConnectFailed(f"the server refuses server/discover: {outcome.message} (code {outcome.code})")
     # -32601 belongs here too: a stateless server must implement server/discover, so who does not know it is older.
     return UseHandshake()
+
+
+def judge_refusal(refusal: BaseException | None, *, ours: Sequence[Revision]) -> Revision | None:
+    """The one of `ours`, the modern revisions, that a server names when it refuses `initialize`; None if it names none."""
+    if isinstance(refusal, PeerError) and refusal.code == CODE_UNSUPPORTED_REVISION:
+        return _common(_supported(refusal.data), ours)
+    return None
 
 
 def _supported(data: Any) -> list[str]:

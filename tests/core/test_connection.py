@@ -109,6 +109,50 @@ async def test_any_answer_that_is_not_modern_leads_to_the_handshake(answer: Any)
     assert "_meta" not in seen[-1].get("params", {})
 
 
+def late(seen: list[Frame], *, knows_discover: bool = True) -> Callable[[Peer], Awaitable[None]]:
+    """A server of both eras that reads nothing before the probe was given up, and is bound to its era by it."""
+
+    async def serve(peer: Peer) -> None:
+        await anyio.sleep(PROBE_SECONDS + 1)
+        async for frame in peer:
+            seen.append(frame)
+            if frame["method"] == "server/discover" and (frame["id"] in peer.cancelled and len(seen) == 1):
+                continue  # its answer would reach nobody
+            if frame["method"] == "server/discover" and knows_discover:
+                await peer.answer(frame, discovered("2026-07-28"))
+            elif "id" in frame:
+                data = {"supported": ["2026-07-28"], "requested": "2025-11-25"}
+                await peer.answer(frame, RequestError(UNSUPPORTED, "not here", data))
+
+    return serve
+
+
+@on_virtual_time
+async def test_a_server_that_starts_late_and_takes_the_probe_for_its_era_is_used_in_that_era() -> None:
+    seen: list[Frame] = []
+    async with Client(Scripted(late(seen))) as client:
+        assert client.revision is Revision.R2026_07_28
+    assert methods(seen) == ["server/discover", "initialize", "server/discover"]
+
+
+@on_virtual_time
+async def test_a_server_that_names_a_revision_and_does_not_speak_it_is_given_up() -> None:
+    seen: list[Frame] = []
+    with pytest.raises(ConnectFailed):
+        async with Client(Scripted(late(seen, knows_discover=False))):
+            pass
+    assert len(seen) <= 5
+
+
+@on_virtual_time
+async def test_a_handshake_that_was_asked_for_is_not_left_because_it_is_refused() -> None:
+    seen: list[Frame] = []
+    with pytest.raises(ConnectFailed, match="it speaks 2026-07-28"):
+        async with Client(Scripted(late(seen)), era="legacy"):
+            pass
+    assert methods(seen) == ["initialize"]
+
+
 @on_virtual_time
 async def test_silence_leads_to_the_handshake_after_the_probe_time() -> None:
     seen: list[Frame] = []

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mcpcore.eras.negotiation import ProbeAgain, UseHandshake, UseStateless, judge
+from mcpcore.eras.negotiation import ProbeAgain, UseHandshake, UseStateless, judge, judge_refusal
 from mcpcore.errors import ConnectFailed, PeerError
 from mcpcore.revisions import MODERN_REVISIONS, Revision
 from mcpcore.types import DiscoverResult, ServerCapabilities
@@ -70,3 +70,12 @@ def test_nothing_in_common_names_both_sides(outcome: Any) -> None:
 def test_a_modern_refusal_is_no_reason_to_fall_back(code: int) -> None:
     with pytest.raises(ConnectFailed, match=f"refuses server/discover: no \\(code {code}\\)"):
         verdict(PeerError(code, "no"))
+
+
+def test_a_refused_handshake_may_name_what_the_server_speaks() -> None:
+    refused = PeerError(-32022, "no", {"supported": ["2031-01-01", "2026-07-28"]})
+    assert judge_refusal(refused, ours=MODERN_REVISIONS) is NEWEST
+    assert judge_refusal(refused, ours=()) is None
+    assert judge_refusal(PeerError(-32022, "no", {"supported": ["2025-11-25"]}), ours=MODERN_REVISIONS) is None
+    assert judge_refusal(PeerError(-32600, "no", refused.data), ours=MODERN_REVISIONS) is None
+    assert judge_refusal(None, ours=MODERN_REVISIONS) is None
