@@ -88,7 +88,7 @@ def judge(
 
 
 def judge_refusal(refusal: BaseException | None, *, ours: Sequence[Revision]) -> Revision | None:
-    """The one of `ours`, the modern revisions, that a server names when it refuses `initialize`; None if it names none."""
+    """Which of `ours`, the modern revisions, a server names when it refuses `initialize`; None if it names none."""
     if isinstance(refusal, PeerError) and refusal.code == CODE_UNSUPPORTED_REVISION:
         return _common(_supported(refusal.data), ours)
     return None
