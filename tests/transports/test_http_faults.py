@@ -422,6 +422,21 @@ async def test_one_of_two_stops_under_load_and_no_call_is_lost_or_run_twice() ->
     assert answered == ran == 20 * 30
 
 
+async def test_kept_connections_are_told_that_the_server_drains_and_their_calls_are_answered() -> None:
+    async with serving(grace=5) as site, site.connect() as balancer, site.connect() as proxy:
+        assert (await (await balancer.ask("GET", "/readyz")).body()) == b"ready\n"
+        await (await site.modern(proxy, call("add", {"a": 1, "b": 2}))).body()
+        site.server.stop(5)
+        await _refused(site)
+        told = await balancer.ask("GET", "/readyz")
+        assert (told.status, told.headers["connection"]) == (503, "close")
+        answer = await site.modern(proxy, call("add", {"a": 1, "b": 2}))
+        assert answer.headers["connection"] == "close"
+        assert (await answer.json())["result"]["structuredContent"] == {"result": 3}
+        with anyio.fail_after(3):
+            await site.stopped.wait()
+
+
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 @pytest.mark.parametrize("parser", ["h11", "httptools"])
 async def test_whichever_parser_reads_the_requests(parser: str, era: str) -> None:

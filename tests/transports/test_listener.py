@@ -8,10 +8,21 @@ from typing import Any
 
 import anyio
 import pytest
-from transports.listening import PATIENCE_SECONDS, TEXT, Probe, echo, get, serving, stream_for_ever, wait_for_ever
+from transports.listening import (
+    PATIENCE_SECONDS,
+    TEXT,
+    Probe,
+    Served,
+    echo,
+    get,
+    serving,
+    stream_for_ever,
+    wait_for_ever,
+)
 
 from mcpcore_transports.web.exchange import WebRequest, WebResponse
 from mcpcore_transports.web.limits import HttpLimits
+from mcpcore_transports.web.listener import ACCEPT_BATCH
 
 pytestmark = pytest.mark.anyio
 
@@ -121,6 +132,62 @@ async def test_stopping_closes_idle_connections_and_lets_requests_finish() -> No
             assert await busy.rest() == b""
             with anyio.fail_after(PATIENCE_SECONDS):
                 await served.ended.wait()
+
+
+async def _refused(served: Served) -> None:
+    """Wait until connections are refused: one that comes before the listener has its turn is taken."""
+    with anyio.fail_after(PATIENCE_SECONDS):
+        while True:
+            try:
+                await (await anyio.connect_tcp(*served.addresses[0])).aclose()
+            except OSError:
+                return
+
+
+async def test_a_kept_connection_gets_its_answer_while_the_listener_stops_and_hears_that_it_was_the_last() -> None:
+    release = anyio.Event()
+
+    async def app(request: WebRequest, response: WebResponse) -> None:
+        if request.path == "/slow":
+            await release.wait()
+        await response.send_whole(200, TEXT, b"done")
+
+    async with serving(app, grace=PATIENCE_SECONDS) as served:
+        async with served.connect() as one, served.connect() as two, served.connect() as three:
+            for wire in (one, two, three):
+                assert (await wire.ask())[0] == 200
+            served.stopping.set()
+            await _refused(served)
+            await two.send(get("/slow"))
+            status, headers, body = await one.ask()
+            assert (status, headers["connection"], body) == (200, "close", b"done")
+            assert await one.rest() == b""
+            assert await three.rest() == b""  # closed when its time was over
+            release.set()
+            status, headers, body = await two.response()
+            assert (status, headers["connection"], body) == (200, "close", b"done")
+            with anyio.fail_after(PATIENCE_SECONDS / 2):
+                await served.ended.wait()
+
+
+async def test_connections_that_wait_to_be_accepted_are_served_before_the_listener_closes() -> None:
+    count = 2 * ACCEPT_BATCH
+    async with serving(echo, grace=PATIENCE_SECONDS) as served:
+        ends = [socket.create_connection(served.addresses[0]) for _ in range(count)]
+        try:
+            served.stopping.set()  # nobody had a turn since the first of them connected
+            for end in ends:
+                end.sendall(get())
+                end.setblocking(False)
+            for end in ends:
+                with anyio.fail_after(PATIENCE_SECONDS):
+                    await anyio.wait_readable(end)
+                assert end.recv(1000).startswith(b"HTTP/1.1 200 OK")
+        finally:
+            for end in ends:
+                end.close()
+        with anyio.fail_after(PATIENCE_SECONDS):
+            await served.ended.wait()
 
 
 @pytest.mark.parametrize("how", ["stop", "cancel"])

@@ -132,8 +132,8 @@ class Connection(Watched):
                 self._tell_gone()
 
     def close_unless_running(self) -> None:
-        """End a connection that runs no request."""
-        if not self.running_since:
+        """End a connection that runs no request and is not receiving one."""
+        if not self.running_since and not self.parser.begun:
             self._scope.cancel()
 
     async def receive(self, *, until: float) -> bytes:

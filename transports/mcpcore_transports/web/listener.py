@@ -22,12 +22,16 @@ from mcpcore_transports.web.parser import Parser
 from mcpcore_transports.web.parsers import choose_parser
 from mcpcore_transports.web.peer import Peer
 from mcpcore_transports.web.reply import ConnectionReply
-from mcpcore_transports.web.sockets import Address, address_of, close_sockets, open_sockets
+from mcpcore_transports.web.sockets import BACKLOG, Address, address_of, close_sockets, open_sockets
 
-__all__ = ("ACCEPT_BATCH", "ACCEPT_PAUSE_SECONDS", "GRACE_SECONDS", "SWEEP_SECONDS", "serve_http")
+__all__ = ("ACCEPT_BATCH", "ACCEPT_PAUSE_SECONDS", "GRACE_SECONDS", "KEPT_SECONDS", "SWEEP_SECONDS", "serve_http")
 
 GRACE_SECONDS = 5.0
 """What running requests get when the listener stops. Supervisors commonly kill a few seconds after that."""
+
+KEPT_SECONDS = 0.5
+"""How much of the grace a connection without a request is kept for when the listener stops. A proxy that is sending
+one, or uses its connections one after the other, gets an answer which says that it was the last, and no reset."""
 
 SWEEP_SECONDS = 0.1
 """How often deadlines are looked at. The shortest default is ten times as long."""
@@ -68,9 +72,10 @@ async def serve_http(
     """Serve `app` over HTTP/1.1 on host and port, on a Unix socket `uds`, or on bound `sockets`, which this closes
     (the file of a Unix socket stays to whoever bound it).
 
-    Reports the addresses it listens on when it does; port 0 is any free one. When `stopping` is set, no connection is
-    accepted any more, idle ones are closed, running requests have `grace` seconds, and this returns when they are done
-    or cancelled. Cancelling this ends everything at once. A client that half-closes its connection counts as gone once
+    Reports the addresses it listens on when it does; port 0 is any free one. When `stopping` is set, the
+    connections that wait to be accepted are, and no others. Each connection takes one request more, idle ones until
+    `KEPT_SECONDS` of the grace are over. All requests have `grace` seconds, and this returns when they are done or
+    cancelled. Cancelling this ends everything at once. A client that half-closes its connection counts as gone once
     its request has run for 10 ms. `access_log` gets an entry per finished request. `parser` is one of `PARSERS`.
 
     Raises `OSError` when an address cannot be had, `LocalProtocolError` when the parser cannot.
@@ -97,8 +102,9 @@ async def serve_http(
                         else:
                             await stopping.wait()
                         accepting.cancel_scope.cancel()
+                    listener.drain(listening, connections)
                     close_sockets(listening, unlink=sockets is None)
-                    listener.close_idle()
+                    background.start_soon(listener.close_idle, min(grace, KEPT_SECONDS))
                     connections.cancel_scope.deadline = anyio.current_time() + grace
                 background.cancel_scope.cancel()
     finally:
@@ -147,9 +153,22 @@ class _Listener:
         if room is not None:
             room.set()
 
-    def close_idle(self) -> None:
-        """No connection serves more than the request it runs."""
+    def drain(self, listening: Sequence[socket.socket], connections: TaskGroup) -> None:
+        """Let each connection serve one request at most, those included that the kernel has completed already."""
         self._stopping = True
+        for one in listening:
+            for _ in range(min(BACKLOG, self.limits.max_connections - len(self._connections))):
+                try:
+                    accepted, address = one.accept()
+                except OSError as failed:
+                    if failed.errno in _ONE_CONNECTION_FAILED:
+                        continue
+                    break  # there is none, or the system gives out no more
+                self._start(accepted, address, connections)
+
+    async def close_idle(self, seconds: float) -> None:
+        """Close the connections that have brought no request `seconds` from here on."""
+        await anyio.sleep(seconds)
         for connection in self._connections:
             connection.close_unless_running()
 
