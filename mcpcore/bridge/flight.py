@@ -11,6 +11,8 @@ from mcpcore.errors import CODE_UPSTREAM_LOST, CODE_UPSTREAM_SILENT, ConnectionL
 from mcpcore.jsonrpc import ErrorResponse, Malformed, Notification, Request, Response
 from mcpcore.methods import NOTIFICATIONS
 from mcpcore.session import Call
+from mcpcore.splicing import raw_of, with_meta
+from mcpcore.types import META_SUBSCRIPTION_ID
 from mcpcore.types.base import RequestId
 
 __all__ = ("Flight", "passing_on")
@@ -35,6 +37,10 @@ class Flight:
         self.wants: Callable[[Notification], bool] | None = None
         """Which notifications the call in front is to be sent; all of them, unless this says otherwise."""
 
+    def named(self, payload: msgspec.Raw) -> msgspec.Raw:
+        """What belongs to a subscription, under the name that it has in front: the id of the request there."""
+        return payload if self.id == self.call.id else with_meta(payload, {META_SUBSCRIPTION_ID: self.call.id})
+
     async def next(self) -> Response | Envelope:
         """What comes next that is not just passed on: the answer, or a question with its way back.
 
@@ -58,7 +64,12 @@ class Flight:
                 raise RequestError(CODE_UPSTREAM_LOST, text)
 
     async def _pass(self, message: Notification) -> None:
-        if message.method == "notifications/progress" and self.token != self.id:
+        if self.call.method == "subscriptions/listen":
+            try:
+                message = Notification(message.method, self.named(raw_of(message.params)))
+            except RemoteProtocolError:
+                return  # a garbled announcement announces nothing
+        elif message.method == "notifications/progress" and self.token != self.id:
             if self.token is None:
                 return
             try:

@@ -340,7 +340,7 @@ class Front(Role):
         params = raw_of(question.params)
         token = outline_of(params).token if _TOKEN in bytes(params) else None
         id = question.id if token is None else token
-        if id in self._asked:
+        while id in self._asked:
             self._names += 1
             id = f"bridge-{self._names}"
         self._asked.add(id)

@@ -133,7 +133,8 @@ class Way(Passage):
             try:
                 while isinstance(came := await flight.next(), Envelope):
                     await self.upstream.ask_user(flight, came)
-                return raw_of(came.result)
+                result = raw_of(came.result)
+                return flight.named(result) if name == "subscriptions/listen" else result
             finally:
                 self.upstream.end(flight)
 
@@ -200,11 +201,12 @@ class Handshakes(Way):
         return result
 
     async def _repeat(self, session: Session) -> None:
-        """Tell another session what the one before was told."""
+        """Tell another session what the one before was told, under ids that no client's request in flight has."""
+        request = partial(session.request, timeout=CONNECT_SECONDS)
         if self._level is not None:
-            await session.request("logging/setLevel", self._level, timeout=CONNECT_SECONDS)
+            await request("logging/setLevel", self._level, id=self.upstream.fresh_id())
         for params in list(self._subscriptions.values()):
-            await session.request("resources/subscribe", params, timeout=CONNECT_SECONDS)
+            await request("resources/subscribe", params, id=self.upstream.fresh_id())
 
     async def _repeat_quietly(self, session: Session) -> None:
         try:

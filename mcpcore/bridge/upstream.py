@@ -207,14 +207,14 @@ class Upstream(Role):
     ) -> Flight:
         """Send a request on behalf of `call`; whoever called this has to `end` it. Raises `ConnectionLost`.
 
-        The id is chosen so that the parameters can go as they are: a server's progress finds its request by a token
-        that is the request's id.
+        With one client in front, the id is chosen so that the parameters can go as they are: a server's progress finds
+        its request by a token that is the request's id. Clients that share a connection get an id which was never used
+        on it: all of them may call a request 1, and an answer that comes after one has left must not reach another.
         """
         session = await self.session()
         wanted = call.id if token is None else token
-        if wanted in self._flights:
-            self._names += 1
-            wanted = f"bridge-{self._names}"
+        if not self._attributes or wanted in self._flights:
+            wanted = self.fresh_id()
         if token is not None and token != wanted:
             params = with_meta(params, {META_PROGRESS_TOKEN: wanted})
         flight = Flight(call, token, wanted, None)  # type: ignore[arg-type]
@@ -225,6 +225,14 @@ class Upstream(Role):
             del self._flights[wanted]
             raise
         return flight
+
+    def fresh_id(self) -> str:
+        """An id that no request in flight has, and that was not given out before."""
+        while True:
+            self._names += 1
+            id = f"bridge-{self._names}"
+            if id not in self._flights:
+                return id
 
     def end(self, flight: Flight) -> None:
         """The answer is there, or nobody waits for it any more: then the server is told."""

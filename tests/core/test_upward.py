@@ -6,7 +6,7 @@ from typing import Any
 import anyio
 import msgspec
 import pytest
-from core.bridged import CAPABILITIES, INITIALIZED, META, Behind, End, bridged
+from core.bridged import CAPABILITIES, INITIALIZED, META, Behind, End, bridged, discovery
 from core.raw_peer import in_virtual_time
 
 from mcpcore.bridge.bridge import Bridge
@@ -14,6 +14,7 @@ from mcpcore.bridge.piping import ASK_SECONDS
 from mcpcore.channel import Envelope, Inbox, Origin
 from mcpcore.errors import CODE_INTERNAL_ERROR, CODE_INVALID_PARAMS, CODE_METHOD_NOT_FOUND
 from mcpcore.jsonrpc import Request
+from mcpcore.principal import Principal
 
 pytestmark = pytest.mark.anyio
 
@@ -232,7 +233,8 @@ class Caller:
     def __init__(self, bridge: Bridge, tasks: Any, principal: str | None) -> None:
         self._bridge = bridge
         self._tasks = tasks
-        self._origin = Origin(transport="http", principal=principal)
+        who = None if principal is None else Principal(subject=principal)
+        self._origin = Origin(transport="http", principal=who)
         self.inbox = Inbox()
 
     def send(self, method: str, params: Any, id: Any = 1) -> None:
@@ -302,6 +304,82 @@ async def test_a_request_that_waits_for_its_client_leaves_no_doubt_about_the_nex
                 await server.hear("tools/call")
                 await server.say({"id": id, "method": "elicitation/create", "params": FORM})
                 assert list((await caller.hear()).result.input_requests) == [f"question-{id}"]
+            tasks.cancel_scope.cancel()
+
+
+async def discovered(behind: Behind) -> End:
+    server = await behind.server()
+    await server.answer(await server.hear("server/discover"), discovery())
+    return server
+
+
+@pytest.mark.parametrize("token", [None, "t", 1])
+async def test_an_answer_that_comes_after_its_client_has_left_reaches_no_other(token: Any) -> None:
+    """All HTTP clients may call a request 1, and share one connection to a server behind that is a process."""
+    behind = Behind()
+    bridge = Bridge(behind)
+    meta = META if token is None else {**META, "progressToken": token}
+    with anyio.fail_after(15):
+        async with bridge.running(), anyio.create_task_group() as tasks:
+            anne, bob = Caller(bridge, tasks, "anne"), Caller(bridge, tasks, "bob")
+            anne.send("tools/call", {"name": "x", "_meta": meta})
+            server = await discovered(behind)
+            hers = await server.hear("tools/call")
+            anne.inbox.close("gone")
+            await server.hear("notifications/cancelled")
+            bob.send("tools/call", {"name": "x", "_meta": meta})
+            his = await server.hear("tools/call")
+            late = {"progressToken": hers["params"]["_meta"].get("progressToken", hers["id"]), "progress": 1}
+            await server.say({"method": "notifications/progress", "params": late})
+            await server.answer(hers, {"secret": "of anne"})
+            await server.answer(his, {"for": "bob"})
+            assert bytes((await bob.hear()).result) == b'{"for": "bob"}'
+            tasks.cancel_scope.cancel()
+
+
+async def test_two_clients_with_the_same_id_and_token_hear_each_of_their_own() -> None:
+    behind = Behind()
+    bridge = Bridge(behind)
+    with anyio.fail_after(15):
+        async with bridge.running(), anyio.create_task_group() as tasks:
+            callers = [Caller(bridge, tasks, "one") for _ in range(3)]
+            asked = []
+            for number, caller in enumerate(callers):
+                id = "bridge-2" if number == 0 else 1
+                caller.send("tools/call", {"name": "x", "_meta": {**META, "progressToken": "t"}}, id)
+                if not number:
+                    server = await discovered(behind)
+                asked.append(await server.hear("tools/call"))
+            for number, request in enumerate(asked):
+                told = {"progressToken": request["params"]["_meta"]["progressToken"], "progress": number}
+                await server.say({"method": "notifications/progress", "params": told})
+                await server.answer(request, {"number": number})
+            for number, caller in enumerate(callers):
+                told = msgspec.to_builtins((await caller.hear()).params)
+                assert (told["progressToken"], told["progress"]) == ("t", number)
+                assert msgspec.json.decode((await caller.hear()).result) == {"number": number}
+            tasks.cancel_scope.cancel()
+
+
+async def test_a_subscription_has_the_name_in_front_that_its_client_gave_it() -> None:
+    behind = Behind()
+    bridge = Bridge(behind)
+    with anyio.fail_after(15):
+        async with bridge.running(), anyio.create_task_group() as tasks:
+            one, two = (Caller(bridge, tasks, None) for _ in range(2))
+            for number, caller in enumerate((one, two)):
+                uri = f"note://{number}"
+                caller.send("subscriptions/listen", {"_meta": META, "notifications": {"resourceSubscriptions": [uri]}})
+                if not number:
+                    server = await discovered(behind)
+                request = await server.hear("subscriptions/listen")
+                meta = {f"{KEY}subscriptionId": request["id"]}
+                await server.say({"method": "notifications/resources/updated", "params": {"uri": uri, "_meta": meta}})
+                await server.answer(request, {"resultType": "complete", "_meta": meta})
+                update, answer = await caller.hear(), await caller.hear()
+                seen = msgspec.json.decode(msgspec.json.encode(update.params))
+                assert seen == {"uri": uri, "_meta": {f"{KEY}subscriptionId": 1}}
+                assert msgspec.json.decode(answer.result)["_meta"] == {f"{KEY}subscriptionId": 1}
             tasks.cancel_scope.cancel()
 
 
