@@ -9,7 +9,6 @@ from mcpcore.errors import (
     CODE_INVALID_PARAMS,
     CODE_INVALID_REQUEST,
     CODE_RESOURCE_NOT_FOUND,
-    CODE_SERVER_BUSY,
     ConnectFailed,
     ConnectionLost,
     DeadlineExceeded,
@@ -27,6 +26,7 @@ from mcpcore.errors import (
 CODES = {name: value for name, value in vars(errors).items() if name.startswith("CODE_")}
 JSON_RPC = {"PARSE_ERROR", "INVALID_REQUEST", "METHOD_NOT_FOUND", "INVALID_PARAMS", "INTERNAL_ERROR"}
 HANDSHAKE_ERA = {"RESOURCE_NOT_FOUND", "URL_ELICITATION_REQUIRED", "USER_REJECTED"}
+OURS = {"SERVER_BUSY", "UPSTREAM_LOST", "UPSTREAM_SILENT"}
 MODERN = {"HEADER_MISMATCH", "MISSING_CAPABILITY", "UNSUPPORTED_REVISION"}
 
 
@@ -36,10 +36,10 @@ def test_no_code_is_used_twice() -> None:
 
 def test_each_code_is_from_the_range_of_whoever_defines_it() -> None:
     """JSON-RPC 2.0, section 5.1, and the ranges that 2026-07-28 sets aside."""
-    assert CODES.keys() == {f"CODE_{name}" for name in (*JSON_RPC, *HANDSHAKE_ERA, *MODERN, "SERVER_BUSY")}
+    assert CODES.keys() == {f"CODE_{name}" for name in (*JSON_RPC, *HANDSHAKE_ERA, *MODERN, *OURS)}
     assert all(-32768 <= CODES[f"CODE_{name}"] <= -32600 for name in JSON_RPC)
     assert all(-32099 <= CODES[f"CODE_{name}"] <= -32020 for name in MODERN)
-    assert not -32768 <= CODE_SERVER_BUSY <= -32000
+    assert not any(-32768 <= CODES[f"CODE_{name}"] <= -32000 for name in OURS)
 
 
 @pytest.mark.parametrize(

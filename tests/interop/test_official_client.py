@@ -107,7 +107,7 @@ async def test_the_list_of_tools_comes_in_pages(client: Client) -> None:
         if cursor is None:
             break
     assert pages == 4
-    assert len(names) == len(set(names)) == 13
+    assert len(names) == len(set(names)) == 14
     assert {"add", "hang", "touch"} <= set(names)
 
 
