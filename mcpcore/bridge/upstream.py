@@ -165,7 +165,7 @@ class Upstream(Role):
 
     async def _drive(self, channel: Channel, task_status: TaskStatus[None]) -> ConnectionLost:
         """Use one connection until it ends; returns why."""
-        session = Session(Tap(channel, self._take), self)
+        session = Session(Tap(channel, self._take, self._forget_session), self)
         lost = ConnectionLost("the server closed the connection")
 
         async def run(*, task_status: TaskStatus[None]) -> None:
@@ -191,6 +191,10 @@ class Upstream(Role):
             await self._closing.wait()
             tasks.cancel_scope.cancel()
         return lost
+
+    def _forget_session(self) -> None:
+        """Whoever asks from here on waits for the next connection, instead of being lost with this one."""
+        self._session = None
 
     def _give_up(self, failure: ConnectionLost) -> None:
         self.failure = failure

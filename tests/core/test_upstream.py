@@ -161,3 +161,28 @@ async def test_a_slow_reader_in_front_slows_the_server_behind(front: Any, behind
             await client.call_tool("count", on_progress=slow)
     # Between them are two inboxes and two channels of 64 messages each, and a message in each hand.
     assert 64 < ahead < 5 * 64
+
+
+@in_virtual_time
+async def test_fifty_calls_are_told_of_the_loss_and_those_that_follow_at_once_reach_the_next_server() -> None:
+    async with bridged() as (front, behind, bridge):
+        server = await shaken(front, behind)
+        for number in range(50):
+            await front.say({"id": number, "method": "tools/call", "params": {"name": "x"}})
+        for _ in range(50):
+            await server.hear("tools/call")
+        server.pipe.break_off("the process exited")
+        told = set()
+        for number in range(50):
+            lost = await front.hear()
+            assert lost["error"]["code"] == CODE_UPSTREAM_LOST
+            told.add(lost["id"])
+            await front.say({"id": 100 + number, "method": "tools/list"})
+        assert told == set(range(50))
+        server = await back(behind)
+        await server.hear("notifications/initialized")
+        for _ in range(50):
+            await server.answer(await server.hear("tools/list"), {"tools": []})
+        for _ in range(50):
+            assert "result" in await front.hear()
+        assert bridge.statistics().upstreams == 1
