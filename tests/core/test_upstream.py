@@ -8,10 +8,12 @@ from core.bridged import INITIALIZE, INITIALIZED, Behind, End, bridged, shaken
 from core.raw_peer import in_virtual_time
 
 from mcpcore import Client, Context, Server
+from mcpcore.bridge import upstream
 from mcpcore.bridge.bridge import Bridge
 from mcpcore.bridge.upstream import RETRIES
 from mcpcore.errors import CODE_SERVER_BUSY, CODE_UPSTREAM_LOST, CODE_UPSTREAM_SILENT, ConnectionLost
 from mcpcore.revisions import Era
+from mcpcore.session import Session
 
 pytestmark = pytest.mark.anyio
 
@@ -164,7 +166,17 @@ async def test_a_slow_reader_in_front_slows_the_server_behind(front: Any, behind
 
 
 @in_virtual_time
-async def test_fifty_calls_are_told_of_the_loss_and_those_that_follow_at_once_reach_the_next_server() -> None:
+async def test_fifty_calls_are_told_of_the_loss_and_those_that_follow_at_once_reach_the_next_server(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left: list[bool] = []
+
+    class Watched(Session):
+        def _fail(self, failure: ConnectionLost) -> None:
+            left.append(getattr(self._role, "_session", None) is not self)
+            super()._fail(failure)
+
+    monkeypatch.setattr(upstream, "Session", Watched)
     async with bridged() as (front, behind, bridge):
         server = await shaken(front, behind)
         for number in range(50):
@@ -179,6 +191,7 @@ async def test_fifty_calls_are_told_of_the_loss_and_those_that_follow_at_once_re
             told.add(lost["id"])
             await front.say({"id": 100 + number, "method": "tools/list"})
         assert told == set(range(50))
+        assert left[0], "whoever asks when the first is told would ask the connection that is gone"
         server = await back(behind)
         await server.hear("notifications/initialized")
         for _ in range(50):
