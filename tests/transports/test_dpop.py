@@ -6,7 +6,7 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
-from transports.raw_http import call, modern, serving
+from transports.raw_http import call, modern, offer, serving
 from transports.tokens import Issuer, key_of, public_jwk, sign
 
 from mcpcore.errors import LocalProtocolError
@@ -100,9 +100,10 @@ def test_a_good_proof_counts_once(kind: str, algorithm: str) -> None:
         ({"token": "another"}, "another token"),
         ({"iat": NOW - PROOF_SECONDS - 1}, "just now"),
         ({"iat": NOW + PROOF_SECONDS + 1}, "just now"),
-        ({"iat": None}, "just now"),
-        ({"iat": True}, "just now"),
-        ({"iat": "now"}, "just now"),
+        ({"iat": None}, "no date"),
+        ({"iat": True}, "no date"),
+        ({"iat": "now"}, "no date"),
+        ({"iat": 10**400}, "no date"),
         ({"jti": None}, "identifier"),
         ({"jti": ""}, "identifier"),
         ({"jti": "x" * 600}, "identifier"),
@@ -137,6 +138,11 @@ def test_a_private_key_or_a_shared_one_is_no_proof() -> None:
         check(DpopProofs(now=Clock()), signed)
     with pytest.raises(LocalProtocolError):
         DpopProofs(algorithms=["HS256"])
+
+
+def test_a_token_that_is_bound_to_what_is_no_thumbprint() -> None:
+    with pytest.raises(ProofRefused, match="another key"):
+        check(DpopProofs(now=Clock()), proof(), bound_to="é")
 
 
 def test_one_proof_for_one_request() -> None:
@@ -235,3 +241,17 @@ async def test_a_bound_token_takes_a_proof_for_each_request() -> None:
             assert found["dpop_bound_access_tokens_required"] is required
             assert "ES256" in found["dpop_signing_alg_values_supported"]
             json.dumps(found)
+
+
+async def test_a_proof_is_for_the_path_that_is_asked() -> None:
+    """The metrics are beside the endpoint, whose tokens they take."""
+    issuer = Issuer()
+    server = offer()
+    guard = Protected(JwtVerifier(issuer.url, keys={"keys": issuer.published}), dpop=DpopProofs(now=Clock()))
+    options = {"measured": server.server.metrics(), "metrics_path": "/metrics"}
+    async with serving(server, auth=guard, **options) as site, site.connect() as wire:
+        token = issuer.token(aud=f"http://{site.host}/mcp", cnf={"jkt": BOUND_TO})
+        for jti, path, status in (("1", "/metrics", 200), ("2", "/mcp", 401), ("3", "/mcp/metrics", 401)):
+            made = proof(token=token, htu=f"http://{site.host}{path}", htm="GET", jti=jti)
+            answer = await wire.ask("GET", "/metrics", {"Authorization": f"DPoP {token}", "DPoP": made})
+            assert (answer.status, bool(await answer.body())) == (status, True)

@@ -96,7 +96,7 @@ class DpopProofs(ProofVerifier):
         if len(proofs) != 1 or "," in proofs[0]:
             raise ProofRefused("it came without a proof" if not proofs else "it came with more than one proof")
         header, claims = self._signed(proofs[0])
-        if not hmac.compare_digest(thumbprint(header["jwk"]), bound_to):
+        if thumbprint(header["jwk"]) != bound_to:  # both are public
             raise ProofRefused("its proof is by another key than it is bound to")
         if claims.get("htm") != method:
             raise ProofRefused("its proof is for another method")
@@ -106,7 +106,10 @@ class DpopProofs(ProofVerifier):
         if claims.get("ath") != _encoded(sha256(token.encode("ascii")).digest()):
             raise ProofRefused("its proof is for another token")
         made, jti = claims.get("iat"), claims.get("jti")
-        if isinstance(made, bool) or not isinstance(made, int | float) or not abs(made - self._now()) <= self._seconds:
+        # An integer may be larger than any float, which the difference is.
+        if isinstance(made, bool) or not isinstance(made, int | float) or not abs(made) < 2**53:
+            raise ProofRefused("its proof has no date (iat)")
+        if not abs(made - self._now()) <= self._seconds:
             raise ProofRefused("its proof was not made just now")
         if not isinstance(jti, str) or not 0 < len(jti) <= _MAX_JTI:
             raise ProofRefused("its proof has no identifier (jti)")

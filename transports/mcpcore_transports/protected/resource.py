@@ -185,7 +185,7 @@ class Protected(Guard):
             raise TokenRefused("it is bound to a key (cnf) in a way that cannot be checked here")
         if shown.scheme != "DPoP":
             raise TokenRefused("it is bound to a key of its client (cnf), and was shown as if it were not")
-        url = place.url + (request.path.rstrip("/")[len(place.path) :])
+        url = _url_of(request.path.rstrip("/"), place)
         self._dpop.check(request.header_values("dpop"), request.method, url, shown.token, bound_to)
 
     def _refused(self, refused: TokenRefused, scheme: str, place: Place | None) -> Refusal:
@@ -225,6 +225,14 @@ def guard_of(auth: Any) -> Guard | None:
     if auth is None or isinstance(auth, Guard):
         return auth
     return Protected(auth) if isinstance(auth, TokenVerifier) else FunctionGuard(auth)
+
+
+def _url_of(path: str, place: Place) -> str:
+    """The URL that a request for this path was sent to, as its client sees it: the endpoint's own, one below that
+    (messages of HTTP+SSE), or one beside it (metrics)."""
+    if path.startswith(place.path):
+        return place.url + path[len(place.path) :]
+    return place.url.removesuffix(place.path) + path
 
 
 def _closed(implied: dict[str, frozenset[str]]) -> dict[str, frozenset[str]]:
