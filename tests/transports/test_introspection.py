@@ -211,6 +211,32 @@ async def test_nobody_answers(asked: Asked) -> None:
         await asked.verifier(timeout=0.1).verify("good", RESOURCES)
 
 
+async def test_those_who_wait_for_an_answer_share_its_failure(asked: Asked) -> None:
+    """Each after the other would wait as long again."""
+    at_once, failed = anyio.Event(), []
+
+    async def slow(path: str, caller: Caller) -> None:
+        await at_once.wait()
+        await caller.send(b"HTTP/1.1 500 Broken\r\ncontent-length: 0\r\n\r\n")
+
+    asked.issuer.answer = slow
+    verifier = asked.verifier()
+
+    async def show() -> None:
+        with pytest.raises(VerifierUnavailable, match="status 500"):
+            await verifier.verify("good", RESOURCES)
+        failed.append(len(asked.issuer.asked))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(5):
+            tasks.start_soon(show)
+        await anyio.wait_all_tasks_blocked()
+        at_once.set()
+    assert failed == [1] * 5
+    asked.issuer.answer = None
+    assert (await verifier.verify("good", RESOURCES)).subject == "alice"
+
+
 async def test_a_flood_of_made_up_tokens_ends_here(asked: Asked) -> None:
     waiting = anyio.Event()
 

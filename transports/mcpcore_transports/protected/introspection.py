@@ -34,6 +34,14 @@ MAX_ASKING = 100
 of made-up tokens must not become one at the authorization server."""
 
 
+class _Question:
+    """What is being asked about one token."""
+
+    def __init__(self) -> None:
+        self.answered = anyio.Event()
+        self.failure: str | None = None
+
+
 class IntrospectionVerifier(TokenVerifier):
     """Accepts the tokens that `url` calls active.
 
@@ -92,7 +100,7 @@ class IntrospectionVerifier(TokenVerifier):
         self._fetcher = Fetcher(allow_private=allow_private, ssl_context=ssl_context, seconds=timeout, keep=True)
         self._now = now
         self._remembered: OrderedDict[bytes, tuple[float, dict[str, Any] | None]] = OrderedDict()
-        self._asking: dict[bytes, anyio.Event] = {}
+        self._asking: dict[bytes, _Question] = {}
 
     def __repr__(self) -> str:
         return f"<IntrospectionVerifier {self._rules.issuer!r}>"
@@ -107,7 +115,8 @@ class IntrospectionVerifier(TokenVerifier):
         await self._fetcher.aclose()
 
     async def _members(self, token: str) -> dict[str, Any] | None:
-        """The introspection response, None for a token that is not active; asked once for all who wait for it."""
+        """The introspection response, None for a token that is not active; asked once for all who wait for it, who
+        share its failure too: each after the other would wait for a server that does not answer."""
         digest = sha256(token.encode()).digest()
         while True:
             now = self._now()
@@ -117,18 +126,23 @@ class IntrospectionVerifier(TokenVerifier):
                 return members
             if (asked := self._asking.get(digest)) is None:
                 break
-            await asked.wait()
+            await asked.answered.wait()
+            if asked.failure is not None:
+                raise VerifierUnavailable(asked.failure)
             if not self._cache_seconds:
                 break
         if len(self._asking) >= MAX_ASKING:
             raise VerifierUnavailable(f"{MAX_ASKING} tokens are being asked about, which is the limit")
-        done = self._asking[digest] = anyio.Event()
+        asking = self._asking[digest] = _Question()
         try:
             return await self._ask(token, digest)
+        except VerifierUnavailable as failure:
+            asking.failure = str(failure)
+            raise
         finally:
-            if self._asking.get(digest) is done:
+            if self._asking.get(digest) is asking:
                 del self._asking[digest]
-            done.set()
+            asking.answered.set()
 
     async def _ask(self, token: str, digest: bytes) -> dict[str, Any] | None:
         form = {"token": token, "token_type_hint": "access_token", **self._form}
