@@ -33,6 +33,7 @@ def test_a_token_with_everything() -> None:
         (3600, 3600 - EXPIRY_LEEWAY_SECONDS),
         ("3600", 3600 - EXPIRY_LEEWAY_SECONDS),
         (10, 9),
+        (10**400, None),
         (1e300, 10 * 366 * 86400 - EXPIRY_LEEWAY_SECONDS),
         (0, None),
         (-1, None),

@@ -179,7 +179,7 @@ def _read_answer(body: bytes, issuer: str) -> _Answer:
 def _use_until(expires_in: int | float | str | None) -> float | None:
     try:
         seconds = float(expires_in) if expires_in is not None else -1.0
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for an integer that is larger than any float
         return None
     if not seconds > 0:
         return None
