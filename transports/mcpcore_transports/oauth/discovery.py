@@ -48,7 +48,9 @@ async def discover(url: str, named: str, fetcher: Fetcher, *, known: str | None 
     seen: list[str] = []
     places: list[str] = [named] if named else []
     for place in dict.fromkeys(places + list(resource_metadata_urls(url))):
-        answer = await fetcher.get(place, "the server's metadata URL" if place == named else place, DiscoveryFailed)
+        what = "the server's metadata URL" if place == named else place
+        fetcher.reach.check_url(place, what)
+        answer = await fetcher.get(place, what, DiscoveryFailed)
         resource = _read(answer, ResourceMetadata, place, seen)
         if resource is not None:
             resource.check(url)
@@ -100,9 +102,9 @@ async def _as_2025_03_26(url: str, fetcher: Fetcher) -> ServerMetadata:
     for place in server_metadata_urls(origin):
         found = _read(await fetcher.get(place, place, DiscoveryFailed, _OLD), ServerMetadata, place, seen)
         if found is not None:
+            fetcher.reach.check_url(found.issuer, "the issuer of the server's metadata")
             if origin_of(found.issuer).lower() != origin.lower():
                 found.check_issuer(origin)
-            fetcher.reach.check_url(found.issuer, "the issuer of the server's metadata")
             return _checked(msgspec.structs.replace(found, guessed=True), fetcher)
     if not _all_absent(seen):
         raise DiscoveryFailed(
