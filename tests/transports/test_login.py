@@ -530,3 +530,30 @@ async def _until_closed(port: str) -> None:
 def _redirect_of(url: str) -> str:
     [redirect] = parse_qs(urlsplit(url).query)["redirect_uri"]
     return redirect.split(":")[2].partition("/")[0]
+
+
+async def test_a_token_that_has_come_is_kept_whoever_is_cancelled() -> None:
+    """A refresh token that has been used is worth nothing: what came for it must not be lost with a request."""
+    scope = anyio.CancelScope()
+
+    class Slow(MemoryStorage):
+        async def set(self, key: str, value: bytes) -> None:
+            scope.cancel()
+            await super().set(key, value)
+
+    async with protected_site() as site:
+        storage = MemoryStorage()
+        async with Client(site.url, auth=user(site, storage=storage)):
+            pass
+        site.revoke()
+        slow = Slow()
+        slow._records = storage._records
+        auth = user(site, storage=slow)
+        with scope:
+            await auth.headers(Call(site.url, "POST", site.url))
+            sent = {"authorization": site.bearers[-1]}
+            await auth.refused(Call(site.url, "POST", site.url), Refusal(401, (), {}, sent))
+        assert scope.cancelled_caught
+        async with Client(site.url, auth=user(site, storage=storage)) as client:
+            assert await call(client) == "done"
+        assert (len(site.seen("/authorize")), len(site.seen("/token"))) == (1, 2)

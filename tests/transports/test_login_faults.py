@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import anyio
+import msgspec
 import pytest
 from transports.protected_site import PRM, SECRETS, Asked, ProtectedSite, Reply, json_page, protected_site
 
@@ -117,6 +118,14 @@ async def test_metadata_that_lies_or_is_none(
         error = await failing(site)
         assert (type(error), says in str(error)) == (kind, True), str(error)
         assert site.seen("/authorize") == []
+
+
+@pytest.mark.parametrize("named", ["https://[", "file:///etc/passwd", "data:,x", "http://0x7f.1/", "https://a b/"])
+async def test_a_challenge_that_names_no_place(named: str) -> None:
+    async with protected_site() as site:
+        site.challenge["resource_metadata"] = named
+        error = await failing(site)
+        assert (type(error), str(site)) == (UntrustedMetadata, "POST /mcp"), str(error)
 
 
 async def test_a_redirect_of_metadata_within_its_origin_is_followed() -> None:
@@ -311,6 +320,24 @@ async def test_a_storage_that_fails() -> None:
     async with protected_site() as site:
         error = await failing(site, storage=Broken())
         assert type(error) is StorageFailed
+
+
+async def test_a_login_that_cannot_be_read_can_be_forgotten() -> None:
+    storage = MemoryStorage()
+    async with protected_site() as site:
+        async with Client(site.url, auth=OAuth(open_browser=site.browse, storage=storage)):
+            pass
+        place = next(key for key in storage._records if key.startswith("token "))
+        token = msgspec.json.decode(storage._records[place])
+        await storage.set(place, msgspec.json.encode({**token, "kind": "DPoP", "dpop_key": "damaged"}))
+        auth = OAuth(open_browser=site.browse, storage=storage)
+        with pytest.raises(StorageFailed, match="log out, and in again"):
+            await auth.logged_in(site.url)
+        assert await auth.logout(site.url)
+        assert not await auth.logged_in(site.url)
+        assert not await auth.logout(site.url)
+        async with Client(site.url, auth=auth):
+            assert await auth.logged_in(site.url)
 
 
 async def test_a_server_without_tls_is_sent_no_token() -> None:

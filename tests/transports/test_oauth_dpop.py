@@ -53,8 +53,12 @@ def test_a_key_comes_back_from_storage() -> None:
     canonical = json.dumps(jwk, sort_keys=True, separators=(",", ":")).encode()
     assert key.thumbprint == base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()
     assert "PRIVATE" not in repr(key)
-    with pytest.raises(StorageFailed, match="log out"):
-        DpopKey("damaged")
+    curve = ec.generate_private_key(ec.SECP256R1())
+    encoding = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    locked = curve.private_bytes(*encoding, serialization.BestAvailableEncryption(b"word")).decode()
+    for damaged in ("damaged", locked, pem(ed25519.Ed25519PrivateKey.generate())):
+        with pytest.raises(StorageFailed, match="log out"):
+            DpopKey(damaged)
 
 
 def test_which_servers_take_proofs() -> None:

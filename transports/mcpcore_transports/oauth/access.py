@@ -21,7 +21,15 @@ from mcpcore_transports.oauth.addresses import Reach, Zone, is_loopback_name, ou
 from mcpcore_transports.oauth.challenge import Challenge, parse_challenges
 from mcpcore_transports.oauth.discovery import Discovered, discover
 from mcpcore_transports.oauth.dpop import DpopKey, takes_dpop
-from mcpcore_transports.oauth.errors import AccessRefused, DiscoveryFailed, LoginFailed, TokenRefused, UntrustedMetadata
+from mcpcore_transports.oauth.errors import (
+    AccessRefused,
+    DiscoveryFailed,
+    LibraryMissing,
+    LoginFailed,
+    StorageFailed,
+    TokenRefused,
+    UntrustedMetadata,
+)
 from mcpcore_transports.oauth.fetching import FETCH_SECONDS, Fetcher
 from mcpcore_transports.oauth.flight import Flight
 from mcpcore_transports.oauth.records import Records
@@ -41,6 +49,9 @@ other scopes each time would never end."""
 LOGIN_WINDOW_SECONDS = 60.0
 
 _RESOLVE_SECONDS = 10.0
+
+_KEEP_SECONDS = 10.0
+"""For a token to be stored, during which a cancellation waits."""
 
 
 class Access:
@@ -194,8 +205,13 @@ class TokenAuthorization(Authorization):
     async def logout(self, server: str) -> bool:
         """Forget the token of a server; whether there was one. Its authorization server is not told. Raises
         `StorageFailed`."""
-        access = await self._access(server)
-        had = access.token is not None
+        damaged = False
+        try:
+            await self._access(server)
+        except (StorageFailed, LibraryMissing):
+            damaged = True  # what cannot be used can be forgotten; a storage that fails does so below
+        access = self._accesses[server]
+        had = damaged or access.token is not None
         access.take(None)
         await self._records.forget_token(server)
         return had
@@ -241,10 +257,10 @@ class TokenAuthorization(Authorization):
             return
         async with await self._fetcher(access.server) as fetcher:
             token = await self._try_refresh(access, expired, expired.token_endpoint, fetcher)
-        if token is None:
-            access.take(None)
-        else:
-            await self._keep(access, token, "refreshed")
+            if token is None:
+                access.take(None)
+            else:
+                await self._keep(access, token, "refreshed")
 
     async def _login(
         self, access: Access, sent: str | None, challenges: Sequence[Challenge], needed: Sequence[str]
@@ -270,7 +286,7 @@ class TokenAuthorization(Authorization):
             scopes = union(access.scopes, choose_scopes(challenged, found.scopes, self._scopes))
             endpoint = self._endpoint(access, found, challenges, fetcher)
             token = await self._obtain(found, scopes, fetcher, endpoint)
-        await self._keep(access, token, "obtained")
+            await self._keep(access, token, "obtained")
 
     async def _try_refresh(self, access: Access, token: Token, url: str, fetcher: Fetcher) -> Token | None:
         endpoint = TokenEndpoint(url, token.issuer, fetcher, access.dpop if token.kind == "DPoP" else None)
@@ -297,8 +313,16 @@ class TokenAuthorization(Authorization):
         return stored
 
     async def _keep(self, access: Access, token: Token, untried: Literal["refreshed", "obtained"]) -> None:
+        """Before anything else is waited for, and whoever is cancelled: the refresh token before this one is used up,
+        so the next program has this one or none."""
         access.take(token, untried)
-        await self._records.keep_token(access.server, token)
+        try:
+            with anyio.fail_after(_KEEP_SECONDS, shield=True):
+                await self._records.keep_token(access.server, token)
+        except TimeoutError:
+            raise StorageFailed(
+                f"the storage of tokens took more than {_KEEP_SECONDS:g} s; look at why, or you have to log in again"
+            ) from None
 
     def _count_login(self, access: Access) -> None:
         now = time.monotonic()

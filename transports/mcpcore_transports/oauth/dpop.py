@@ -33,8 +33,10 @@ class DpopKey:
         else:
             try:
                 self._key = serialization.load_pem_private_key(pem.encode(), password=None)
-            except ValueError:
-                raise StorageFailed("the stored DPoP key is damaged: log out, and in again") from None
+            except (ValueError, TypeError):  # the latter for one with a password
+                self._key = None
+            if not isinstance(self._key, curves.EllipticCurvePrivateKey):
+                raise StorageFailed("the stored DPoP key is damaged: log out, and in again")
         algorithm = self._jwt.algorithms.ECAlgorithm
         public = algorithm.to_jwk(self._key.public_key(), as_dict=True)
         self._jwk = {name: public[name] for name in ("crv", "kty", "x", "y")}
