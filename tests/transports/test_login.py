@@ -557,3 +557,26 @@ async def test_a_token_that_has_come_is_kept_whoever_is_cancelled() -> None:
         async with Client(site.url, auth=user(site, storage=storage)) as client:
             assert await call(client) == "done"
         assert (len(site.seen("/authorize")), len(site.seen("/token"))) == (1, 2)
+
+
+@pytest.mark.parametrize("moved", ["endpoint", "issuer"])
+async def test_an_expired_token_whose_authorization_server_moved(moved: str) -> None:
+    """Where it was refreshed there is nobody, which the server knows and the token does not."""
+    storage = MemoryStorage()
+    async with protected_site() as site, protected_site() as other:
+        site.expires_in = 0.0001
+        async with Client(site.url, auth=user(site, storage=storage)):
+            site.revoke()
+        before = len(site.seen("/authorize"))
+        site.expires_in = 3600
+        del site.pages["/token"]
+        if moved == "issuer":
+            other.pages["/token"], other.granted = other.token, site.granted
+            site.resource["authorization_servers"] = [other.origin]
+        else:
+            site.pages["/token2"] = site.token
+            site.metadata["token_endpoint"] = f"{site.origin}/token2"
+        async with Client(site.url, auth=user(site, storage=storage)) as client:
+            assert await call(client) == "done"
+        assert len(other.seen("/authorize")) == (moved == "issuer")
+        assert len(site.seen("/authorize")) == before

@@ -247,7 +247,7 @@ class TokenAuthorization(Authorization):
 
     async def _renew_expired(self, access: Access, expired: Token) -> None:
         """Replace an expired token where its refresh token does. Otherwise forget it: the server's challenge, which
-        a login begins with, comes with the next refusal."""
+        a login begins with, comes with the next refusal. When nobody answers where it was refreshed, it stays."""
         if access.token is not expired:
             return
         if await self._adopt_stored(access, expired):
@@ -256,7 +256,10 @@ class TokenAuthorization(Authorization):
             access.take(None)
             return
         async with await self._fetcher(access.server) as fetcher:
-            token = await self._try_refresh(access, expired, expired.token_endpoint, fetcher)
+            try:
+                token = await self._try_refresh(access, expired, expired.token_endpoint, fetcher)
+            except TokenRefused:
+                return  # the server refuses what is sent then, and says where tokens are had, if that has changed
             if token is None:
                 access.take(None)
             else:
@@ -382,7 +385,11 @@ def _words(options: TokenOptions, name: Literal["scopes", "allow_hosts"]) -> tup
 
 
 async def _zone_of_server(server: str) -> Zone:
-    """How far inside the MCP server is. One whose name cannot be resolved here is behind a proxy: public."""
+    """How far inside the MCP server is. One whose name cannot be resolved here is behind a proxy: public.
+
+    Whoever owns a name decides what each look-up of it says, and may say "this machine" for this one only. So no name
+    but those that mean this machine by definition lets a login reach the services on it, or cloud metadata.
+    """
     parts = urlsplit(server)
     host = parts.hostname or ""
     if is_loopback_name(host):
@@ -391,7 +398,7 @@ async def _zone_of_server(server: str) -> Zone:
     with anyio.move_on_after(_RESOLVE_SECONDS):
         with suppress(OSError, UnicodeError):
             addresses = [str(each[4][0]) for each in await anyio.getaddrinfo(host, parts.port or 443)]
-    return outermost(addresses)
+    return min(outermost(addresses), Zone.PRIVATE)
 
 
 def _at_home(call: Call) -> bool:

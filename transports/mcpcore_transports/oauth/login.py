@@ -104,7 +104,7 @@ class OAuth(TokenAuthorization):
     ) -> Token:
         server = found.server
         server.check_pkce()
-        if self._given_client is not None:
+        if self._given_client is not None or self._issuer is not None:
             self._claim_issuer(server.issuer)
         scopes = with_offline_access(scopes, server.scopes_supported)
         known = await self._known_client(server, scopes)
