@@ -175,20 +175,19 @@ async def test_nothing_of_a_public_server_leads_inside(monkeypatch: pytest.Monke
         assert inside.log == []
 
 
-async def test_a_name_cannot_call_itself_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("found", ["127.0.0.1", "169.254.169.254", "10.0.0.1"])
+async def test_a_name_cannot_call_itself_this_machine(found: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its owner decides what each look-up says, so that another one may have led outside."""
-    found = "127.0.0.1"
 
     async def getaddrinfo(host: Any, *rest: Any, **options: Any) -> Any:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (found, 443))]
 
     monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
-    for found in ("127.0.0.1", "169.254.169.254", "10.0.0.1"):
-        async with await OAuth()._fetcher("https://rebinds.example/mcp") as fetcher:
-            for inside in ("http://localhost:8080/admin", "https://127.0.0.1/", "https://169.254.169.254/latest"):
-                with pytest.raises(UntrustedMetadata, match="further inside"):
-                    fetcher.reach.check_url(inside, "it")
-            fetcher.reach.check_url("https://10.0.0.2/", "it")
+    async with await OAuth()._fetcher("https://rebinds.example/mcp") as fetcher:
+        for inside in ("http://localhost:8080/admin", "https://127.0.0.1/", "https://169.254.169.254/latest"):
+            with pytest.raises(UntrustedMetadata, match="further inside"):
+                fetcher.reach.check_url(inside, "it")
+        fetcher.reach.check_url("https://10.0.0.2/", "it")
 
 
 async def test_an_issuer_that_was_given_is_the_only_one() -> None:
