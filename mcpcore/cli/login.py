@@ -4,6 +4,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Awaitable, Callable
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import anyio
@@ -15,7 +16,7 @@ from mcpcore.cli.target import Target, target_of
 from mcpcore.cli.usage import EXIT_FAILED, WrongUsage, one_of, setting
 from mcpcore.cli.visit import visit
 from mcpcore.client import Client
-from mcpcore.errors import ConnectionLost
+from mcpcore.errors import ConnectionLost, LocalProtocolError
 from mcpcore.serving import BACKENDS
 
 __all__ = ("login", "logout")
@@ -62,6 +63,10 @@ def _url_of(arguments: Namespace) -> Target:
     target = target_of(arguments.target, arguments.config)
     if not isinstance(target.client_target, str):
         raise WrongUsage(f"{arguments.target!r} is no URL: only those are logged in to")
+    try:
+        import_module("mcpcore_transports.web.urls").parse_url(target.client_target)
+    except LocalProtocolError as error:
+        raise WrongUsage(str(error)) from None
     headers = {name: value for name, value in target.options["headers"].items() if name != "authorization"}
     return target._replace(options={"headers": headers})
 

@@ -134,7 +134,9 @@ def test_tokens_that_others_can_read_are_not_used(mcpcore: Command, site: Protec
 
 
 def test_what_cannot_be_logged_in_to(run: Callable[..., Ended], server_file: Path) -> None:
-    for words in (("login", server_file), ("logout", "stdio:cat"), ("call", server_file, "x", "--client-id", "mine")):
+    urls = [(command, url) for command in ("login", "logout") for url in ("http://[", "http://host:port/", "https://")]
+    own = [("login", server_file), ("logout", "stdio:cat"), ("call", server_file, "x", "--client-id", "mine")]
+    for words in (*own, *urls):
         ended = run(*words)
         assert ended.code == 2
         assert "log" in ended.err
