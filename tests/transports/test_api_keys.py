@@ -78,7 +78,10 @@ async def test_a_file_of_keys(tmp_path: Path) -> None:
     keys = ApiKeys.from_file(path, header="X-API-Key")
     assert keys.header == "x-api-key"
     assert (await keys.verify(BOB, frozenset())).scopes == {"read", "write"}
-    for text, line in ((f"alice {ALICE}\nbob\n", 2), (f"alice {ALICE}\nalice {BOB}\n", 2)):
+    path.write_text(f"\ufeffalice {ALICE}")  # as some editors begin a file
+    assert (await ApiKeys.from_file(path).verify(ALICE, frozenset())).subject == "alice"
+    swapped, quoted = f"alice {ALICE}\n{BOB} bob\n", f'alice {ALICE}\nbob {BOB} "key-in-quotes"\n'
+    for text, line in ((f"alice {ALICE}\nbob\n", 2), (f"alice {ALICE}\nalice {BOB}\n", 2), (swapped, 2), (quoted, 2)):
         path.write_text(text)
         with pytest.raises(LocalProtocolError, match=f"line {line}") as refused:
             ApiKeys.from_file(path)

@@ -70,7 +70,7 @@ class ApiKeys(TokenVerifier):
         keys: dict[str, str] = {}
         scopes: dict[str, list[str]] = {}
         try:
-            lines = Path(path).read_text(encoding="utf-8").splitlines()
+            lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
             raise LocalProtocolError(f"the keys in {os.fspath(path)} cannot be read: {reason}") from None
@@ -82,6 +82,14 @@ class ApiKeys(TokenVerifier):
                 raise LocalProtocolError(f"{os.fspath(path)}, line {number}: it takes SUBJECT KEY [SCOPE …]")
             if words[0] in keys:
                 raise LocalProtocolError(f"{os.fspath(path)}, line {number}: this subject has a key already")
+            try:
+                _hash_of(*words[:2])
+                scope_set(words[2:])
+            except LocalProtocolError:  # it quotes a word, which may be a key where two words changed places
+                raise LocalProtocolError(
+                    f"{os.fspath(path)}, line {number}: it takes SUBJECT KEY [SCOPE …], with a key of at least "
+                    f"{MIN_KEY_CHARACTERS} printable ASCII characters or its hash"
+                ) from None
             keys[words[0]], scopes[words[0]] = words[1], words[2:]
         return cls(keys, scopes=scopes, header=header)
 
