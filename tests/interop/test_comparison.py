@@ -396,4 +396,4 @@ asyncio.run(main())
         distributions, error = fastmcp(script, url).splitlines()
         assert methods.count("initialize") == 1
     assert error == "Session terminated"
-    assert 55 <= int(distributions) <= 75, distributions
+    assert 65 <= int(distributions) <= 80, distributions
