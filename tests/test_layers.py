@@ -68,7 +68,7 @@ what it lends its names from may stand anywhere, and nothing inside borrows them
 
 TRANSPORTS_LADDER = (
     "mcpcore_transports framing stdio sse web",
-    "framing.headers framing.lines framing.origins",
+    "framing.addresses framing.challenges framing.headers framing.jose framing.lines framing.origins framing.wellknown",
     "framing.eventstream",
     "stdio.environment stdio.pipe stdio.redirection stdio.stderr",
     "stdio.descriptors stdio.threads",
@@ -77,12 +77,11 @@ TRANSPORTS_LADDER = (
     "stdio.client",
     "web.access web.client_limits web.exchange web.head web.limits web.readiness web.response_parser web.sockets",
     "web.chunks web.peer web.urls web.wire",
-    "protected.addresses protected.challenge protected.credentials protected.location",
+    "protected.credentials protected.location",
     "protected.guard protected.verifier",
     "protected.api_keys protected.claims protected.resource",
     "oauth.errors oauth.scopes",
-    "oauth.addresses oauth.assertions oauth.challenge oauth.flight oauth.redirects oauth.storage oauth.token "
-    "oauth.wellknown",
+    "oauth.assertions oauth.flight oauth.redirects oauth.storage oauth.token",
     "oauth.dpop oauth.metadata",
     "oauth.authorization oauth.registration",
     "oauth.authentication oauth.records",
@@ -92,6 +91,7 @@ TRANSPORTS_LADDER = (
     "web.connection web.dialing web.parsers web.request_head web.response",
     "web.incoming web.reply web.request",
     "web.asgi web.client web.listener",
+    "web.fetching",
     "oauth.fetching protected.fetching",
     "oauth.discovery oauth.token_endpoint protected.introspection protected.jwks",
     "protected.dpop protected.jwt_verifier",
@@ -155,18 +155,15 @@ PURE = (
     "mcpcore.types",
     "mcpcore.validation",
     "mcpcore_transports.framing",
-    "mcpcore_transports.oauth.addresses",
     "mcpcore_transports.oauth.assertions",
     "mcpcore_transports.oauth.authentication",
     "mcpcore_transports.oauth.authorization",
-    "mcpcore_transports.oauth.challenge",
     "mcpcore_transports.oauth.dpop",
     "mcpcore_transports.oauth.errors",
     "mcpcore_transports.oauth.metadata",
     "mcpcore_transports.oauth.registration",
     "mcpcore_transports.oauth.scopes",
     "mcpcore_transports.oauth.token",
-    "mcpcore_transports.oauth.wellknown",
 )
 """Rules without input, output or waiting, and all below them: modules and packages."""
 

@@ -53,7 +53,6 @@ TOGETHER = {
     "mcpcore_transports.oauth.discovery": ("transports/test_login_faults.py", "metadata of all kinds"),
     "mcpcore_transports.oauth.errors": ("transports/test_login_faults.py", "each of them"),
     "mcpcore_transports.oauth.fetching": ("transports/test_login_faults.py", "it is what meets the faults"),
-    "mcpcore_transports.oauth.metadata": ("transports/test_oauth_wellknown.py", "what is found there"),
     "mcpcore_transports.oauth.records": ("transports/test_oauth_storage.py", "what is stored"),
     "mcpcore_transports.oauth.scopes": ("transports/test_oauth_authorization.py", "they are asked for there"),
     "mcpcore_transports.oauth.token_endpoint": ("transports/test_login_faults.py", "one that refuses"),

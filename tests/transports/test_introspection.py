@@ -175,7 +175,7 @@ def answering(data: bytes) -> Any:
         (ok(b'{"active": "true"}'), "does not say"),
         (ok(b'{"active": 1}'), "does not say"),
         (ok(b"<html>"), "no JSON"),
-        (b"garbage\r\n\r\n", "could not be had"),
+        (b"garbage\r\n\r\n", "cannot be used"),
     ],
 )
 async def test_an_answer_that_is_none_lets_nobody_in_and_is_not_remembered(asked: Asked, data: bytes, why: str) -> None:
@@ -200,7 +200,7 @@ async def test_nobody_answers(asked: Asked) -> None:
     verifier = IntrospectionVerifier(
         "http://127.0.0.1:1/", client_id="a", client_secret="b", issuer="https://login.example.com"
     )
-    with pytest.raises(VerifierUnavailable, match="could not be had"):
+    with pytest.raises(VerifierUnavailable, match="cannot be reached"):
         await verifier.verify("good", RESOURCES)
 
     async def silent(path: str, caller: Caller) -> None:

@@ -9,7 +9,7 @@ import pytest
 from transports.scripted_server import Caller, ok
 from transports.tokens import RESOURCE, Issuer, issuing, key_of, public_jwk
 
-from mcpcore_transports.protected.fetching import FETCH_BYTES, Fetcher
+from mcpcore_transports.protected.fetching import Fetcher
 from mcpcore_transports.protected.jwks import (
     FRESH_SECONDS,
     MAX_KEYS,
@@ -18,10 +18,10 @@ from mcpcore_transports.protected.jwks import (
     UNKNOWN_SECONDS,
     KeySet,
     RemoteKeys,
-    metadata_urls,
 )
 from mcpcore_transports.protected.jwt_verifier import JwtVerifier
 from mcpcore_transports.protected.verifier import TokenRefused, VerifierUnavailable
+from mcpcore_transports.web.fetching import FETCH_BYTES
 
 pytestmark = pytest.mark.anyio
 
@@ -51,7 +51,7 @@ class Clock:
 
 def remote(issuer: Issuer, clock: Clock | None = None, *, url: str | None = "", seconds: float = 5.0) -> RemoteKeys:
     where = f"{issuer.url}/jwks" if url == "" else url
-    return RemoteKeys(issuer.url, where, Fetcher(seconds=seconds), clock=clock or Clock())
+    return RemoteKeys(issuer.url, where, Fetcher(where or issuer.url, seconds=seconds), clock=clock or Clock())
 
 
 async def test_keys_are_fetched_once_and_again_when_they_are_old(issuer: Issuer) -> None:
@@ -225,7 +225,7 @@ async def no_list(path: str, caller: Caller) -> None:
         (silent, r"within 0\.1 seconds"),
         (stalling, r"within 0\.1 seconds"),
         (redirecting, "redirects are not followed"),
-        (hanging_up, "could not be had"),
+        (hanging_up, "cannot be reached"),
         (nested, "no JSON object"),
         (no_list, "no list of keys"),
     ],
@@ -239,7 +239,7 @@ async def test_what_is_no_key_set(issuer: Issuer, answer: Any, why: str) -> None
 
 
 async def test_a_port_that_nobody_listens_on(issuer: Issuer) -> None:
-    with pytest.raises(VerifierUnavailable, match="could not be had"):
+    with pytest.raises(VerifierUnavailable, match="cannot be reached"):
         await remote(issuer, url="http://127.0.0.1:1/jwks").find("ES256", "one")
 
 
@@ -260,10 +260,10 @@ async def test_the_key_set_is_found_by_the_metadata(issuer: Issuer) -> None:
         ({"issuer": None, "jwks_uri": "http://10.0.0.1/jwks"}, "https"),
         ({"issuer": None, "jwks_uri": "file:///etc/passwd"}, "no usable key set"),
         ({"issuer": None, "jwks_uri": ["x"]}, "no usable key set"),
-        ({"issuer": None, "jwks_uri": "https://10.0.0.1/jwks"}, "must not be connected to"),
-        ({"issuer": None, "jwks_uri": "https://169.254.169.254/latest"}, "must not be connected to"),
-        ({"issuer": None, "jwks_uri": "https://[::ffff:10.0.0.1]/"}, "must not be connected to"),
-        ({"issuer": None, "jwks_uri": "https://2130706433/"}, "must not be connected to|could not be had"),
+        ({"issuer": None, "jwks_uri": "https://10.0.0.1/jwks"}, "leads to a private address"),
+        ({"issuer": None, "jwks_uri": "https://169.254.169.254/latest"}, "leads to a private address"),
+        ({"issuer": None, "jwks_uri": "https://[::ffff:10.0.0.1]/"}, "leads to a private address"),
+        ({"issuer": None, "jwks_uri": "https://2130706433/"}, "leads to a private address"),
     ],
 )
 async def test_metadata_that_lies_or_points_inward(issuer: Issuer, document: dict[str, Any], why: str) -> None:
@@ -279,6 +279,38 @@ async def test_metadata_that_lies_or_points_inward(issuer: Issuer, document: dic
         await remote(issuer, url=None).find("ES256", "one")
 
 
+async def test_only_a_url_of_this_machine_leads_to_it(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up = anyio.getaddrinfo
+
+    async def getaddrinfo(host: Any, *rest: Any, **options: Any) -> Any:
+        return await looked_up("127.0.0.1" if host == "keys.example" else host, *rest, **options)
+
+    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
+    what, here = "the key set", f"{issuer.url}/jwks"
+    for named, allowed in (
+        ("https://login.example", False),
+        ("https://localhost.", False),
+        ("http://localhost:1", True),
+        (issuer.url, True),
+    ):
+        for url in (here, here.replace("127.0.0.1", "localhost")):
+            if allowed:
+                assert "keys" in await Fetcher(named).get(url, what)
+            else:
+                with pytest.raises(VerifierUnavailable, match="to this machine"):
+                    await Fetcher(named).get(url, what)
+        # A name that only resolves to this machine is none of its names.
+        with pytest.raises(VerifierUnavailable, match="to this machine"):
+            await Fetcher(named).get(here.replace("127.0.0.1", "keys.example"), what)
+    assert "keys" in await Fetcher("https://login.example", allow_private=True).get(here, what)
+
+
+async def test_allowing_private_addresses_allows_no_link_local_ones() -> None:
+    for url in ("http://169.254.169.254/latest", "https://[fe80::1]/", "https://0.0.0.0/"):
+        with pytest.raises(VerifierUnavailable, match="leads to a private address"):
+            await Fetcher("https://login.example", allow_private=True).get(url, "the key set")
+
+
 async def test_an_issuer_without_metadata(issuer: Issuer) -> None:
     async def nothing(path: str, caller: Caller) -> None:
         await caller.send(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
@@ -287,14 +319,6 @@ async def test_an_issuer_without_metadata(issuer: Issuer) -> None:
     with pytest.raises(VerifierUnavailable, match="jwks_uri="):
         await remote(issuer, url=None).find("ES256", "one")
     assert issuer.asked == ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"]
-
-
-def test_where_metadata_is_looked_for() -> None:
-    assert metadata_urls("https://h.example/t/") == (
-        "https://h.example/.well-known/oauth-authorization-server/t",
-        "https://h.example/.well-known/openid-configuration/t",
-        "https://h.example/t/.well-known/openid-configuration",
-    )
 
 
 # -- one set ---------------------------------------------------------------------------------------------------------

@@ -8,11 +8,12 @@ from mcpcore.channel import Origin, Verifier
 from mcpcore.errors import LocalProtocolError
 from mcpcore.jsonrpc import Batch, Message, Request
 from mcpcore.principal import Principal
+from mcpcore_transports.framing.addresses import is_loopback_host
 from mcpcore_transports.http.options import HttpOptions
 from mcpcore_transports.http.replies import refuse
 from mcpcore_transports.http.served import Served
 from mcpcore_transports.protected.guard import Refusal
-from mcpcore_transports.protected.location import Location, Place, is_loopback_host
+from mcpcore_transports.protected.location import Location, Place
 from mcpcore_transports.protected.resource import guard_of
 from mcpcore_transports.web.exchange import Headers, WebRequest, WebResponse
 

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 import anyio
 
 from mcpcore.errors import LocalProtocolError
+from mcpcore_transports.framing.addresses import Reach, Zone, is_loopback_host, outermost
+from mcpcore_transports.framing.challenges import Challenge, parse_challenges
+from mcpcore_transports.framing.wellknown import origin_of
 from mcpcore_transports.http.authorized import Authorization, Call, Refusal
-from mcpcore_transports.oauth.addresses import Reach, Zone, is_loopback_name, outermost
-from mcpcore_transports.oauth.challenge import Challenge, parse_challenges
 from mcpcore_transports.oauth.discovery import Discovered, discover
 from mcpcore_transports.oauth.dpop import DpopKey, takes_dpop
 from mcpcore_transports.oauth.errors import (
@@ -37,7 +38,6 @@ from mcpcore_transports.oauth.scopes import choose_scopes, union
 from mcpcore_transports.oauth.storage import MemoryStorage, Storage
 from mcpcore_transports.oauth.token import Token
 from mcpcore_transports.oauth.token_endpoint import TokenEndpoint
-from mcpcore_transports.oauth.wellknown import origin_of
 from mcpcore_transports.web.urls import parse_url
 
 __all__ = ("LOGIN_WINDOW_SECONDS", "MAX_LOGINS", "Access", "TokenAuthorization", "TokenOptions", "as_login_failure")
@@ -369,9 +369,9 @@ class TokenAuthorization(Authorization):
             )
 
     async def _fetcher(self, server: str) -> Fetcher:
-        reach = Reach(await _zone_of_server(server), self._hosts)
-        reach.check_url(server, "the server's URL, to which tokens would be sent,")
-        return self._fetcher_within(reach)
+        fetcher = self._fetcher_within(Reach(await _zone_of_server(server), self._hosts))
+        fetcher.check_url(server, "the server's URL, to which tokens would be sent,")
+        return fetcher
 
     def _fetcher_within(self, reach: Reach) -> Fetcher:
         return Fetcher(reach, ssl_context=self._ssl_context, seconds=self._fetch_seconds)
@@ -392,7 +392,7 @@ async def _zone_of_server(server: str) -> Zone:
     """
     parts = urlsplit(server)
     host = parts.hostname or ""
-    if is_loopback_name(host):
+    if is_loopback_host(host):
         return Zone.LOOPBACK
     addresses: list[str] = []
     with anyio.move_on_after(_RESOLVE_SECONDS):

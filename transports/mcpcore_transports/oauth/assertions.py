@@ -2,10 +2,10 @@
 
 import secrets
 import time
-from importlib import import_module
 from typing import Any
 
 from mcpcore.errors import LocalProtocolError
+from mcpcore_transports.framing import jose
 from mcpcore_transports.oauth.errors import LibraryMissing
 
 __all__ = ("ASSERTION_SECONDS", "PrivateKey", "library")
@@ -15,13 +15,11 @@ ASSERTION_SECONDS = 60.0
 
 
 def library(name: str) -> Any:
-    """A module of PyJWT or of the library below it. Raises `LibraryMissing`."""
+    """That of `jose`, with the login it was needed for failing by it: raises `LibraryMissing`."""
     try:
-        return import_module(name)
-    except ImportError as error:
-        raise LibraryMissing(
-            "signing needs PyJWT with cryptography, which is not installed: pip install 'mcpcore[auth]'"
-        ) from error
+        return jose.library(name)
+    except LocalProtocolError as error:
+        raise LibraryMissing(str(error)) from error
 
 
 class PrivateKey:

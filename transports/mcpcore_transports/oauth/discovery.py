@@ -5,15 +5,15 @@ from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from mcpcore_transports.oauth.errors import DiscoveryFailed, UntrustedMetadata, shown
-from mcpcore_transports.oauth.fetching import Fetched, Fetcher
-from mcpcore_transports.oauth.metadata import ResourceMetadata, ServerMetadata, canonical_resource
-from mcpcore_transports.oauth.wellknown import (
+from mcpcore_transports.framing.wellknown import (
     default_endpoints,
     origin_of,
     resource_metadata_urls,
     server_metadata_urls,
 )
+from mcpcore_transports.oauth.errors import DiscoveryFailed, UntrustedMetadata, shown
+from mcpcore_transports.oauth.fetching import Fetched, Fetcher
+from mcpcore_transports.oauth.metadata import ResourceMetadata, ServerMetadata, canonical_resource
 
 __all__ = ("MAX_SERVERS", "Discovered", "discover", "discover_issuer")
 
@@ -49,7 +49,7 @@ async def discover(url: str, named: str, fetcher: Fetcher, *, known: str | None 
     places: list[str] = [named] if named else []
     for place in dict.fromkeys(places + list(resource_metadata_urls(url))):
         what = "the server's metadata URL" if place == named else place
-        fetcher.reach.check_url(place, what)
+        fetcher.check_url(place, what)
         answer = await fetcher.get(place, what, DiscoveryFailed)
         resource = _read(answer, ResourceMetadata, place, seen)
         if resource is not None:
@@ -68,7 +68,7 @@ async def discover(url: str, named: str, fetcher: Fetcher, *, known: str | None 
 
 async def discover_issuer(issuer: str, fetcher: Fetcher) -> ServerMetadata:
     """The metadata of an authorization server, checked to be its own. Raises `DiscoveryFailed`, `UntrustedMetadata`."""
-    fetcher.reach.check_url(issuer, f"the authorization server {shown(issuer)!r}")
+    fetcher.check_url(issuer, f"the authorization server {shown(issuer)!r}")
     seen: list[str] = []
     for place in server_metadata_urls(issuer):
         found = _read(await fetcher.get(place, place, DiscoveryFailed), ServerMetadata, place, seen)
@@ -102,7 +102,7 @@ async def _as_2025_03_26(url: str, fetcher: Fetcher) -> ServerMetadata:
     for place in server_metadata_urls(origin):
         found = _read(await fetcher.get(place, place, DiscoveryFailed, _OLD), ServerMetadata, place, seen)
         if found is not None:
-            fetcher.reach.check_url(found.issuer, "the issuer of the server's metadata")
+            fetcher.check_url(found.issuer, "the issuer of the server's metadata")
             if origin_of(found.issuer).lower() != origin.lower():
                 found.check_issuer(origin)
             return _checked(msgspec.structs.replace(found, guessed=True), fetcher)
@@ -138,5 +138,5 @@ def _checked(server: ServerMetadata, fetcher: Fetcher) -> ServerMetadata:
     """Every endpoint may be used. Raises `UntrustedMetadata`."""
     for name in ("authorization_endpoint", "token_endpoint", "registration_endpoint", "revocation_endpoint"):
         if url := getattr(server, name):
-            fetcher.reach.check_url(url, f"the {name} of {shown(server.issuer)!r}")
+            fetcher.check_url(url, f"the {name} of {shown(server.issuer)!r}")
     return server

@@ -1,13 +1,13 @@
 """Proofs that whoever sends a token holds the key it is bound to (RFC 9449), by PyJWT of the extra `mcpcore[auth]`."""
 
-import base64
-import hashlib
 import secrets
 import time
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
+from mcpcore_transports.framing.jose import PROOF_TYPE, public_part, thumbprint, token_hash
+from mcpcore_transports.framing.wellknown import origin_of
 from mcpcore_transports.oauth.assertions import library
 from mcpcore_transports.oauth.errors import StorageFailed
 
@@ -38,8 +38,7 @@ class DpopKey:
             if not isinstance(self._key, curves.EllipticCurvePrivateKey):
                 raise StorageFailed("the stored DPoP key is damaged: log out, and in again")
         algorithm = self._jwt.algorithms.ECAlgorithm
-        public = algorithm.to_jwk(self._key.public_key(), as_dict=True)
-        self._jwk = {name: public[name] for name in ("crv", "kty", "x", "y")}
+        self._jwk = public_part(algorithm.to_jwk(self._key.public_key(), as_dict=True))
         self.pem: str = self._key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         ).decode("ascii")
@@ -50,30 +49,24 @@ class DpopKey:
     @property
     def thumbprint(self) -> str:
         """Of the public key (RFC 7638)."""
-        members = ",".join(f'"{name}":"{self._jwk[name]}"' for name in sorted(self._jwk))
-        return _encoded(hashlib.sha256(f"{{{members}}}".encode()).digest())
+        return thumbprint(self._jwk)
 
     def proof(self, method: str, url: str, *, token: str | None = None, nonce: str | None = None) -> str:
         """The `DPoP` header of one request. With a token, for the use of it; never the same twice."""
-        parts = urlsplit(url)
         claims: dict[str, Any] = {
             "jti": secrets.token_urlsafe(24),
             "htm": method,
-            "htu": urlunsplit((parts.scheme, parts.netloc, parts.path, "", "")),
+            "htu": origin_of(url) + urlsplit(url).path,
             "iat": int(time.time()),
         }
         if token is not None:
-            claims["ath"] = _encoded(hashlib.sha256(token.encode("ascii")).digest())
+            claims["ath"] = token_hash(token)
         if nonce is not None:
             claims["nonce"] = nonce
-        headers = {"typ": "dpop+jwt", "jwk": self._jwk}
+        headers = {"typ": PROOF_TYPE, "jwk": self._jwk}
         return str(self._jwt.encode(claims, self._key, algorithm=DPOP_ALGORITHM, headers=headers))
 
 
 def takes_dpop(algorithms: Sequence[str] | None) -> bool:
     """Whether an authorization server takes our proofs, going by `dpop_signing_alg_values_supported`."""
     return algorithms is None or DPOP_ALGORITHM in algorithms
-
-
-def _encoded(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii")

@@ -1,36 +1,25 @@
 """The requests of a login to metadata, registration and token endpoints: few, small, bounded, and to nowhere inside.
 
-They go through the HTTP client of the transports. Their URLs come from peers, so each is checked before it is used, and
-what its name stands for when it is connected to.
+Their URLs come from peers, so each is checked before it is used, and what its name stands for when it is connected to.
 """
 
 import ssl
 from collections.abc import Sequence
 from typing import NamedTuple, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
-import anyio
-
-from mcpcore.errors import ConnectionLost, DeadlineExceeded, LocalProtocolError, RemoteProtocolError
-from mcpcore_transports.oauth.addresses import Reach
+from mcpcore_transports.framing.addresses import Reach
+from mcpcore_transports.framing.wellknown import origin_of
 from mcpcore_transports.oauth.errors import LoginFailed, UntrustedMetadata
-from mcpcore_transports.oauth.wellknown import origin_of
-from mcpcore_transports.web.client import HttpClient
-from mcpcore_transports.web.client_limits import ClientLimits
-from mcpcore_transports.web.exchange import BodyTooLarge
+from mcpcore_transports.web.fetching import REDIRECTS, Answer, FetchFailed, Fetching
 
-__all__ = ("FETCH_BYTES", "FETCH_SECONDS", "MAX_REDIRECTS", "Fetched", "Fetcher")
-
-FETCH_BYTES = 1024 * 1024
-"""Bytes of an answer. Metadata has a few thousand."""
+__all__ = ("FETCH_SECONDS", "MAX_REDIRECTS", "Fetched", "Fetcher")
 
 FETCH_SECONDS = 20.0
 """How long one answer may take, from the connection to its last byte."""
 
 MAX_REDIRECTS = 3
 """Redirects of metadata that are followed, within one origin. Requests with credentials are never redirected."""
-
-_REDIRECTS = frozenset((301, 302, 303, 307, 308))
 
 
 class Fetched(NamedTuple):
@@ -51,19 +40,19 @@ class Fetcher:
     def __init__(
         self, reach: Reach, *, ssl_context: ssl.SSLContext | None = None, seconds: float = FETCH_SECONDS
     ) -> None:
-        self.reach = reach
-        self._seconds = seconds
-        self._inside: set[str] = set()
-        """Hosts that led further inside than they may."""
-        self._client = HttpClient(
-            limits=ClientLimits(connect_seconds=seconds), ssl_context=ssl_context, admits=self._admits
-        )
+        self._fetching = Fetching(reach, ssl_context=ssl_context, seconds=seconds)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.aclose()
+        await self._fetching.aclose()
+
+    def check_url(self, url: str, what: str) -> None:
+        """Raises `UntrustedMetadata` for a URL that must not be used, which `what` names in the text."""
+        refusal = self._fetching.reach.refusal(url, what)
+        if refusal is not None:
+            raise UntrustedMetadata(refusal)
 
     async def get(
         self, url: str, what: str, failure: type[LoginFailed], headers: Sequence[tuple[str, str]] = ()
@@ -75,9 +64,10 @@ class Fetcher:
         """
         origin = origin_of(url)
         for _ in range(MAX_REDIRECTS + 1):
-            fetched, location = await self._fetch("GET", url, what, failure, headers, None)
+            answer = await self._ask("GET", url, what, failure, headers, None)
+            location = answer.headers.get("location") if answer.status in REDIRECTS else None
             if location is None:
-                return fetched
+                return _fetched(answer)
             url = urljoin(url, location)
             if origin_of(url) != origin:
                 raise UntrustedMetadata(
@@ -88,11 +78,11 @@ class Fetcher:
     async def post(
         self, url: str, what: str, failure: type[LoginFailed], headers: Sequence[tuple[str, str]], body: bytes
     ) -> Fetched:
-        """The answer to a POST, which is sent once. Raises as `get`; a redirect is an answer like any other."""
-        fetched, _ = await self._fetch("POST", url, what, failure, headers, body)
-        return fetched
+        """The answer to a POST, which is sent once. Raises as `get`; a redirect is an answer like any other. After
+        cancellation the server may have acted on it."""
+        return _fetched(await self._ask("POST", url, what, failure, headers, body))
 
-    async def _fetch(
+    async def _ask(
         self,
         method: str,
         url: str,
@@ -100,37 +90,25 @@ class Fetcher:
         failure: type[LoginFailed],
         headers: Sequence[tuple[str, str]],
         body: bytes | None,
-    ) -> tuple[Fetched, str | None]:
-        self.reach.check_url(url, what)
+    ) -> Answer:
+        self.check_url(url, what)
         try:
-            with anyio.move_on_after(self._seconds):
-                request = self._client.request(
-                    method, url, headers=(("accept", "application/json"), *headers), body=body, repeatable=body is None
-                )
-                async with request as response:
-                    found = response.headers
-                    kind = found.get("content-type", "").partition(";")[0].strip().lower()
-                    if method == "GET" and response.status in _REDIRECTS and "location" in found:
-                        return Fetched(response.status, kind, b"", None), found["location"]
-                    answer = await response.read(FETCH_BYTES)
-                    return Fetched(response.status, kind, answer, found.get("dpop-nonce")), None
-            raise failure(f"{what} did not answer within {self._seconds:g} s; try again later")
-        except BodyTooLarge as error:
-            raise failure(f"{what} answered with more than {FETCH_BYTES} bytes; tell its operator") from error
-        except (RemoteProtocolError, DeadlineExceeded, LocalProtocolError) as error:
-            raise failure(f"{what} cannot be used: {error}") from error
-        except LoginFailed:
-            raise
-        except ConnectionLost as error:
-            if (urlsplit(url).hostname or "") in self._inside:
+            return await self._fetching.ask(
+                method,
+                url,
+                headers=headers,
+                body=body,
+                repeatable=body is None,
+                wanted=lambda status: status not in REDIRECTS,
+            )
+        except FetchFailed as failed:
+            if failed.inward:
                 raise UntrustedMetadata(
                     f"{what} leads further inside than the server itself is; nothing was sent there. If that is meant, "
                     "name its host in allow_hosts"
-                ) from error
-            raise failure(f"{what} cannot be reached: {error}") from error
+                ) from failed
+            raise failure(f"{what} {failed}") from failed
 
-    def _admits(self, host: str, address: str) -> bool:
-        admitted = self.reach.admits(host, address)
-        if not admitted:
-            self._inside.add(host)
-        return admitted
+
+def _fetched(answer: Answer) -> Fetched:
+    return Fetched(answer.status, answer.kind, answer.body, answer.headers.get("dpop-nonce"))

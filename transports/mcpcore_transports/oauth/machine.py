@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias, Unpack
 
 from mcpcore.errors import LocalProtocolError
+from mcpcore_transports.framing.addresses import Reach, Zone
 from mcpcore_transports.oauth.access import TokenAuthorization, TokenOptions, as_login_failure
-from mcpcore_transports.oauth.addresses import Reach, Zone
 from mcpcore_transports.oauth.assertions import PrivateKey
 from mcpcore_transports.oauth.authentication import Form
 from mcpcore_transports.oauth.discovery import Discovered, discover_issuer

@@ -4,8 +4,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from mcpcore_transports.framing.wellknown import origin_of
 from mcpcore_transports.oauth.errors import DiscoveryFailed, UntrustedMetadata, shown
-from mcpcore_transports.oauth.wellknown import origin_of
 
 __all__ = ("ResourceMetadata", "ServerMetadata", "canonical_resource", "covers")
 

@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from mcpcore_transports.framing.wellknown import origin_of
 from mcpcore_transports.oauth.errors import StorageFailed
 from mcpcore_transports.oauth.registration import Registration
 from mcpcore_transports.oauth.storage import Storage
 from mcpcore_transports.oauth.token import Token
-from mcpcore_transports.oauth.wellknown import origin_of
 
 __all__ = ("Records",)
 

@@ -3,16 +3,17 @@
 import hmac
 import secrets
 import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 
 from mcpcore.errors import LocalProtocolError
-from mcpcore_transports.protected.jwks import ASYMMETRIC, jwt_library
+from mcpcore_transports.framing.jose import PROOF_TYPE, base64url, library, public_part, thumbprint, token_hash
+from mcpcore_transports.protected.jwks import ASYMMETRIC
 from mcpcore_transports.protected.location import canonical
 from mcpcore_transports.protected.verifier import NonceWanted, ProofRefused, ProofVerifier, VerifierUnavailable
 
@@ -22,7 +23,6 @@ __all__ = (
     "NONCE_SECONDS",
     "PROOF_SECONDS",
     "DpopProofs",
-    "thumbprint",
 )
 
 PROOF_SECONDS = 60.0
@@ -39,8 +39,6 @@ NONCE_SECONDS = 300.0
 """How long a nonce is given out; it is taken for as long again."""
 
 _MAX_JTI = 512
-_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n")}
-"""What makes up a key (RFC 7638, 3.2; RFC 8037, 2)."""
 
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -70,7 +68,7 @@ class DpopProofs(ProofVerifier):
         seconds: float = PROOF_SECONDS,
         now: Callable[[], float] = time.time,
     ) -> None:
-        self._library = jwt_library()
+        self._library = library("jwt")
         self.algorithms: tuple[str, ...] = tuple(algorithms)
         if not self.algorithms or any(one not in ASYMMETRIC for one in self.algorithms):
             raise LocalProtocolError(f"algorithms= is for some of {', '.join(ASYMMETRIC)}")
@@ -103,7 +101,7 @@ class DpopProofs(ProofVerifier):
         target = claims.get("htu")
         if not isinstance(target, str) or canonical(target.partition("#")[0].partition("?")[0]) != canonical(url):
             raise ProofRefused(f"its proof is for another URL than {url}")
-        if claims.get("ath") != _encoded(sha256(token.encode("ascii")).digest()):
+        if claims.get("ath") != token_hash(token):
             raise ProofRefused("its proof is for another token")
         made, jti = claims.get("iat"), claims.get("jti")
         # An integer may be larger than any float, which the difference is.
@@ -124,11 +122,9 @@ class DpopProofs(ProofVerifier):
             head = proof.partition(".")[0]
             header = _decode_object(urlsafe_b64decode(head + "=" * (-len(head) % 4)))
             algorithm, jwk = header.get("alg"), header.get("jwk")
-            if header.get("typ") != "dpop+jwt" or algorithm not in self.algorithms or "crit" in header:
+            if header.get("typ") != PROOF_TYPE or algorithm not in self.algorithms or "crit" in header:
                 raise ProofRefused("its proof is of a kind that is not accepted (typ, alg, crit)")
-            if not isinstance(jwk, dict) or jwk.get("kty") not in _MEMBERS or {"d", "k"} & jwk.keys():
-                raise ProofRefused("its proof has no public key")
-            public = {name: jwk.get(name) for name in _MEMBERS[jwk["kty"]]}
+            public = _public_key(jwk)
             key = self._library.PyJWK(public, algorithm=algorithm)
             found = self._jws.decode_complete(proof, key=key, algorithms=[algorithm])
             return {**header, "jwk": public}, _decode_object(found["payload"])
@@ -154,14 +150,11 @@ class DpopProofs(ProofVerifier):
 
     def _nonce_of(self, period: int) -> str:
         assert self._nonce_key is not None
-        return _encoded(hmac.digest(self._nonce_key, b"dpop nonce %d" % period, "sha256")[:18])
+        return base64url(hmac.digest(self._nonce_key, b"dpop nonce %d" % period, "sha256")[:18])
 
 
-def thumbprint(jwk: Mapping[str, Any]) -> str:
-    """Of a public key (RFC 7638)."""
-    chosen = _MEMBERS[jwk["kty"]]
-    return _encoded(sha256(msgspec.json.encode({name: jwk[name] for name in sorted(chosen)})).digest())
-
-
-def _encoded(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+def _public_key(jwk: Any) -> dict[str, Any]:
+    try:
+        return public_part(jwk if isinstance(jwk, dict) else {})
+    except ValueError:
+        raise ProofRefused("its proof has no public key") from None

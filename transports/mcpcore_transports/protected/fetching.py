@@ -3,28 +3,19 @@
 import ssl
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
-import anyio
 import msgspec
 
-from mcpcore.errors import ConnectionLost, DeadlineExceeded, LocalProtocolError, RemoteProtocolError
-from mcpcore_transports.protected.addresses import is_inward
-from mcpcore_transports.protected.location import is_loopback_host
+from mcpcore_transports.framing.addresses import Reach, Zone, is_loopback_host
 from mcpcore_transports.protected.verifier import VerifierUnavailable
-from mcpcore_transports.web.client import HttpClient
-from mcpcore_transports.web.client_limits import ClientLimits
-from mcpcore_transports.web.exchange import BodyTooLarge, Headers
+from mcpcore_transports.web.exchange import Headers
+from mcpcore_transports.web.fetching import Answer, FetchFailed, Fetching
 
-__all__ = ("FETCH_BYTES", "FETCH_SECONDS", "BadRequest", "Fetcher", "NotThere")
+__all__ = ("FETCH_SECONDS", "BadRequest", "Fetcher", "NotThere")
 
 FETCH_SECONDS = 10.0
 """For a whole answer, from the name to the last byte. A client waits for it, and clients wait about a minute."""
-
-FETCH_BYTES = 1024 * 1024
-"""Of one answer. Key sets and metadata have some kilobytes."""
-
-_LIMITS = ClientLimits(connect_seconds=FETCH_SECONDS, write_seconds=FETCH_SECONDS)
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -43,29 +34,35 @@ class BadRequest(VerifierUnavailable):
 
 
 class Fetcher:
-    """Requests to URLs that were checked by `require_safe_url`. Redirects are not followed.
+    """Requests to `url`, and to what is named there; each URL was checked by `require_safe_url`. Redirects are not
+    followed.
 
     allow_private
-        Whether names may lead to private addresses. A URL that names this machine may always.
+        Whether names may lead to private addresses and to this machine. Names of this machine may where `url` is one.
     ssl_context
         For https; by default what the system trusts.
+    seconds
+        For one answer.
     keep
         Keep connections for later requests, until `aclose`.
     """
 
     def __init__(
         self,
+        url: str,
         *,
         allow_private: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         seconds: float = FETCH_SECONDS,
         keep: bool = False,
     ) -> None:
-        self._allow_private = allow_private
+        self._reach = Reach(
+            Zone.LOOPBACK if allow_private else Zone.PUBLIC,
+            this_machine=is_loopback_host(urlsplit(url).hostname or ""),
+        )
         self._ssl_context = ssl_context
         self._seconds = seconds
-        self._keep = keep
-        self._client: HttpClient | None = None
+        self._kept = self._fetching() if keep else None
 
     async def get(self, url: str, what: str) -> dict[str, Any]:
         """A JSON object. `what` names it in errors. Raises `VerifierUnavailable`, and of that `NotThere`."""
@@ -77,55 +74,44 @@ class Fetcher:
         return await self._ask("POST", url, what, fields, urlencode(form).encode("ascii"))
 
     async def aclose(self) -> None:
-        """Close what is kept. What is asked afterwards opens other connections."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        """Close what is kept, at once; requests that run raise. What is asked afterwards opens other connections."""
+        if self._kept is not None:
+            await self._kept.aclose()
 
     async def _ask(self, method: str, url: str, what: str, headers: Headers, body: bytes | None) -> dict[str, Any]:
-        client = self._client or self._make_client()
-        if self._keep:
-            self._client = client
-        status, kind, data = 0, "", b""
         try:
-            with anyio.fail_after(self._seconds):
-                fields = (("accept", "application/json"), *headers)
-                async with client.request(method, url, headers=fields, body=body) as response:
-                    status, kind = response.status, response.headers.get("content-type", "")
-                    if status in (200, 400):
-                        data = await response.read(FETCH_BYTES)
-        except (TimeoutError, DeadlineExceeded):
-            raise VerifierUnavailable(f"{what} did not come within {self._seconds:g} seconds") from None
-        except BodyTooLarge:
-            raise VerifierUnavailable(f"{what} has more than {FETCH_BYTES} bytes") from None
-        except (ConnectionLost, RemoteProtocolError, LocalProtocolError, anyio.ClosedResourceError) as error:
-            reason = str(error) or "the connection was closed meanwhile"
-            raise VerifierUnavailable(f"{what} could not be had: {reason}") from None
-        finally:
-            if not self._keep:
-                with anyio.move_on_after(1, shield=True):
-                    await client.aclose()
-        if status == 404:
+            if self._kept is not None:
+                answer = await _answer(self._kept, method, url, headers, body)
+            else:
+                async with self._fetching() as once:
+                    answer = await _answer(once, method, url, headers, body)
+        except FetchFailed as failed:
+            if failed.inward:
+                raise VerifierUnavailable(
+                    f"{what} leads to a private address or to this machine, and nothing was sent there. If that is "
+                    "meant, pass allow_private=True"
+                ) from None
+            raise VerifierUnavailable(f"{what} {failed}") from None
+        if answer.status == 404:
             raise NotThere(f"{what} is not there (HTTP status 404)")
-        if 300 <= status < 400:
+        if 300 <= answer.status < 400:
             raise VerifierUnavailable(f"{what} is said to be elsewhere, and redirects are not followed: give its URL")
-        if status == 400:
-            raise BadRequest(f"{what} was answered with HTTP status 400", _error_of(data))
-        if status != 200:
-            raise VerifierUnavailable(f"{what} was answered with HTTP status {status}")
+        if answer.status == 400:
+            raise BadRequest(f"{what} was answered with HTTP status 400", _error_of(answer.body))
+        if answer.status != 200:
+            raise VerifierUnavailable(f"{what} was answered with HTTP status {answer.status}")
         try:
-            return _decode(data)
+            return _decode(answer.body)
         except (ValueError, RecursionError):
-            shown = ascii(kind.partition(";")[0])[:60]
+            shown = ascii(answer.kind)[:60]
             raise VerifierUnavailable(f"{what} is no JSON object (content-type {shown})") from None
 
-    def _make_client(self) -> HttpClient:
-        return HttpClient(limits=_LIMITS, ssl_context=self._ssl_context, admits=self._admits)
+    def _fetching(self) -> Fetching:
+        return Fetching(self._reach, ssl_context=self._ssl_context, seconds=self._seconds)
 
-    def _admits(self, host: str, address: str) -> bool:
-        if self._allow_private or is_loopback_host(host):
-            return True
-        return not is_inward(address)
+
+async def _answer(fetching: Fetching, method: str, url: str, headers: Headers, body: bytes | None) -> Answer:
+    return await fetching.ask(method, url, headers=headers, body=body, wanted=lambda status: status in (200, 400))
 
 
 def _error_of(data: bytes) -> str:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from mcpcore.errors import LocalProtocolError
 from mcpcore.principal import Principal
-from mcpcore_transports.protected.challenge import challenge
+from mcpcore_transports.framing.challenges import challenge
 from mcpcore_transports.protected.location import Place
 from mcpcore_transports.web.exchange import Headers, WebRequest
 

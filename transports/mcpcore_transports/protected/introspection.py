@@ -97,7 +97,9 @@ class IntrospectionVerifier(TokenVerifier):
         )
         self.needs_resource: bool = audience is None and not any_audience
         self._cache_seconds = cache_seconds
-        self._fetcher = Fetcher(allow_private=allow_private, ssl_context=ssl_context, seconds=timeout, keep=True)
+        self._fetcher = Fetcher(
+            self._url, allow_private=allow_private, ssl_context=ssl_context, seconds=timeout, keep=True
+        )
         self._now = now
         self._remembered: OrderedDict[bytes, tuple[float, dict[str, Any] | None]] = OrderedDict()
         self._asking: dict[bytes, _Question] = {}

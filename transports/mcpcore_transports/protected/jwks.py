@@ -3,13 +3,13 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from importlib import import_module
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import anyio
 
 from mcpcore.errors import LocalProtocolError
+from mcpcore_transports.framing.jose import library
+from mcpcore_transports.framing.wellknown import server_metadata_urls
 from mcpcore_transports.protected.fetching import Fetcher, NotThere
 from mcpcore_transports.protected.location import require_safe_url
 from mcpcore_transports.protected.verifier import VerifierUnavailable
@@ -23,8 +23,6 @@ __all__ = (
     "UNKNOWN_SECONDS",
     "KeySet",
     "RemoteKeys",
-    "jwt_library",
-    "metadata_urls",
 )
 
 ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -49,9 +47,6 @@ MAX_KEYS = 100
 _BY_CURVE = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "EdDSA"}
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
 
-_SERVER = "/.well-known/oauth-authorization-server"
-_OPENID = "/.well-known/openid-configuration"
-
 logger: logging.Logger = logging.getLogger("mcpcore.auth")
 
 
@@ -66,7 +61,7 @@ class KeySet:
     out, as RFC 7517 (5) wants it; symmetric keys are, because no issuer may publish any."""
 
     def __init__(self, keys: Iterable[Any], algorithms: Collection[str] = ASYMMETRIC) -> None:
-        self._library = jwt_library()
+        self._library = library("jwt")
         self._keys: list[_Key] = []
         self._usable: dict[tuple[int, str], Any] = {}
         for jwk in list(keys)[:MAX_KEYS]:
@@ -182,7 +177,7 @@ class RemoteKeys:
     async def _discover(self) -> str:
         what = f"the metadata of {self._issuer}"
         missing: NotThere | None = None
-        for url in metadata_urls(self._issuer):
+        for url in server_metadata_urls(self._issuer):
             try:
                 document = await self._fetcher.get(url, what)
             except NotThere as error:
@@ -196,24 +191,6 @@ class RemoteKeys:
             except LocalProtocolError as error:
                 raise VerifierUnavailable(f"{what} names no usable key set: {error}") from None
         raise VerifierUnavailable(f"{missing}: give jwks_uri=")
-
-
-def metadata_urls(issuer: str) -> tuple[str, ...]:
-    """Where an issuer describes itself, in the order of MCP's authorization server discovery."""
-    split = urlsplit(issuer)
-    origin, path = f"{split.scheme}://{split.netloc}", split.path.rstrip("/")
-    if not path:
-        return (f"{origin}{_SERVER}", f"{origin}{_OPENID}")
-    return (f"{origin}{_SERVER}{path}", f"{origin}{_OPENID}{path}", f"{origin}{path}{_OPENID}")
-
-
-def jwt_library() -> Any:
-    """PyJWT with cryptography. Raises `LocalProtocolError`, which says what to install."""
-    try:
-        import_module("cryptography")
-        return import_module("jwt")
-    except ImportError:
-        raise LocalProtocolError("signed tokens take two more packages: pip install 'mcpcore[auth]'") from None
 
 
 def _key_of(jwk: Any, algorithms: Collection[str]) -> _Key | None:

@@ -15,9 +15,10 @@ import msgspec
 
 from mcpcore.errors import LocalProtocolError
 from mcpcore.principal import Principal
+from mcpcore_transports.framing.jose import library
 from mcpcore_transports.protected.claims import LEEWAY_SECONDS, ClaimRules, principal_of
 from mcpcore_transports.protected.fetching import FETCH_SECONDS, Fetcher
-from mcpcore_transports.protected.jwks import ASYMMETRIC, KeySet, RemoteKeys, jwt_library
+from mcpcore_transports.protected.jwks import ASYMMETRIC, KeySet, RemoteKeys
 from mcpcore_transports.protected.location import canonical, require_safe_url
 from mcpcore_transports.protected.verifier import TokenRefused, TokenUnknown, TokenVerifier
 
@@ -86,7 +87,7 @@ class JwtVerifier(TokenVerifier):
     ) -> None:
         if sum(one is not None for one in (jwks_uri, keys, secret)) > 1:
             raise LocalProtocolError("give one of jwks_uri=, keys= and secret=")
-        self._library = jwt_library()
+        self._library = library("jwt")
         possible: Collection[str] = _SHARED if secret is not None else ASYMMETRIC
         default = ("HS256",) if secret is not None else ASYMMETRIC
         allowed = default if algorithms is None else tuple(algorithms)
@@ -105,10 +106,10 @@ class JwtVerifier(TokenVerifier):
                 raise LocalProtocolError("keys= has no public key that signatures can be checked with")
         else:
             if jwks_uri is None:
-                require_safe_url(issuer, "the issuer")
+                asked = require_safe_url(issuer, "the issuer")
             else:
-                require_safe_url(jwks_uri, "jwks_uri=", query=True)
-            self._fetcher = Fetcher(allow_private=allow_private, ssl_context=ssl_context, seconds=timeout)
+                asked = require_safe_url(jwks_uri, "jwks_uri=", query=True)
+            self._fetcher = Fetcher(asked, allow_private=allow_private, ssl_context=ssl_context, seconds=timeout)
             self._remote = RemoteKeys(issuer, jwks_uri, self._fetcher, algorithms=allowed)
         audiences = [audience] if isinstance(audience, str) else audience
         self._rules = ClaimRules(

@@ -5,17 +5,15 @@ choose the `Host` could bring a token that was made for another server. It is co
 it is that of our own listener on this machine, whose names and ports are known.
 """
 
-import ipaddress
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from mcpcore.errors import LocalProtocolError
+from mcpcore_transports.framing.addresses import is_loopback_host, split_strictly
+from mcpcore_transports.framing.wellknown import RESOURCE_METADATA
 
-__all__ = ("WELL_KNOWN", "Location", "Place", "canonical", "is_loopback_host", "require_safe_url")
-
-WELL_KNOWN = "/.well-known/oauth-protected-resource"
-"""RFC 9728, 3."""
+__all__ = ("Location", "Place", "canonical", "require_safe_url")
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _KNOWN_PLACES = 64
@@ -79,7 +77,7 @@ class Location:
 
     def place(self, path: str, *, mount: str, host: str | None) -> Place | None:
         """Of a request to the endpoint `path`; None when neither configuration nor listener say where that is."""
-        path, mount = path.rstrip("/"), mount.removesuffix(WELL_KNOWN)
+        path, mount = path.rstrip("/"), mount.removesuffix(RESOURCE_METADATA)
         key = (path, mount, "" if self._origin else (host or ""))
         found = self._known.get(key)
         if found is None:
@@ -98,10 +96,10 @@ class Location:
         where this application sees the host's root, and below the prefix of its own. One that is mounted under a prefix
         can be mounted at the well-known path of the host as well; there it answers for the configured URL only.
         """
-        inserted = mount.endswith(WELL_KNOWN)
+        inserted = mount.endswith(RESOURCE_METADATA)
         if inserted:
-            path, mount = WELL_KNOWN + path, mount.removesuffix(WELL_KNOWN)
-        rest = path.removeprefix(WELL_KNOWN).rstrip("/")
+            path, mount = RESOURCE_METADATA + path, mount.removesuffix(RESOURCE_METADATA)
+        rest = path.removeprefix(RESOURCE_METADATA).rstrip("/")
         if rest == path.rstrip("/"):
             return None
         if not rest:
@@ -118,7 +116,7 @@ class Location:
         prefix = own[: len(own) - len(path)] if own.endswith(path) else mount
         # Below the prefix, because nothing else of the host is certain to reach this application; where there is no
         # prefix, this is the form that the RFC builds.
-        metadata = f"{prefix}{WELL_KNOWN}{path}" if own.endswith(path) else f"{WELL_KNOWN}{own}"
+        metadata = f"{prefix}{RESOURCE_METADATA}{path}" if own.endswith(path) else f"{RESOURCE_METADATA}{own}"
         audiences = frozenset(canonical(self._resource_of(one, origin, mount)) for one in self._paths)
         if not self._origin:
             audiences |= self._spellings(audiences)
@@ -167,25 +165,13 @@ def canonical(uri: str) -> str:
     return f"{scheme}://{authority}{(slash + path).rstrip('/')}"
 
 
-def is_loopback_host(host: str) -> bool:
-    """Whether a host name or address, without brackets, is always this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
 def require_safe_url(url: str, setting: str, *, query: bool = False) -> str:
     """The URL, if it is one that tokens and keys may depend on: https, or http to this machine, without user
     information and fragment. Raises `LocalProtocolError` naming the setting."""
-    try:
-        split = urlsplit(url)
-        host, _ = split.hostname, split.port
-    except ValueError:
-        split, host = urlsplit(""), None
-    if not host or split.scheme.lower() not in _DEFAULT_PORTS or not url.isascii() or " " in url or "\\" in url:
+    split = split_strictly(url)
+    if split is None or split.scheme not in _DEFAULT_PORTS:
         raise LocalProtocolError(f"{setting} has to be a URL like https://HOST/PATH")
-    if split.scheme.lower() == "http" and not is_loopback_host(host):
+    if split.scheme == "http" and not is_loopback_host(split.hostname or ""):
         raise LocalProtocolError(f"{setting} has to be https: anybody on the way reads what goes over http")
     if split.fragment or "#" in url or "@" in split.netloc or (split.query and not query):
         raise LocalProtocolError(f"{setting} has to be a URL without fragment, password{'' if query else ' and query'}")

@@ -8,7 +8,7 @@ import msgspec
 
 from mcpcore.errors import LocalProtocolError
 from mcpcore.principal import Principal, scope_set
-from mcpcore_transports.protected.challenge import challenge
+from mcpcore_transports.framing.challenges import challenge
 from mcpcore_transports.protected.credentials import (
     MAX_TOKEN_BYTES,
     BadCredentials,

@@ -1,10 +1,12 @@
-"""Where metadata is looked for, in the order that MCP prescribes (RFC 9728, 3.1; RFC 8414, 3.1 and 5)."""
+"""Where metadata is, in the order in which MCP has it looked for (RFC 9728, 3.1; RFC 8414, 3.1 and 5)."""
 
 from urllib.parse import urlsplit
 
-__all__ = ("default_endpoints", "origin_of", "resource_metadata_urls", "server_metadata_urls")
+__all__ = ("RESOURCE_METADATA", "default_endpoints", "origin_of", "resource_metadata_urls", "server_metadata_urls")
 
-_RESOURCE = "/.well-known/oauth-protected-resource"
+RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
+"""The path of an MCP server's own (RFC 9728, 3)."""
+
 _SERVER = "/.well-known/oauth-authorization-server"
 _OPENID = "/.well-known/openid-configuration"
 
@@ -18,7 +20,7 @@ def origin_of(url: str) -> str:
 def resource_metadata_urls(server: str) -> tuple[str, ...]:
     """Of an MCP server's URL: with its path inserted, then at the root."""
     origin, path = origin_of(server), urlsplit(server).path.rstrip("/")
-    root = f"{origin}{_RESOURCE}"
+    root = f"{origin}{RESOURCE_METADATA}"
     return (f"{root}{path}", root) if path else (root,)
 
 

@@ -1,11 +1,12 @@
-"""`WWW-Authenticate`: what a server wants from who asks (RFC 9110, 11.6.1; RFC 6750, 3; RFC 9728, 5.1)."""
+"""`WWW-Authenticate`, written and read: what a server wants from who asks (RFC 9110, 11.6.1; RFC 6750, 3; RFC 9728,
+5.1)."""
 
 import re
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
-__all__ = ("CHALLENGE_BYTES", "Challenge", "parse_challenges")
+__all__ = ("CHALLENGE_BYTES", "Challenge", "challenge", "parse_challenges")
 
 CHALLENGE_BYTES = 16 * 1024
 """Characters of all challenges together that are read. They name a URL and a few scopes."""
@@ -41,6 +42,29 @@ class Challenge(msgspec.Struct, frozen=True, kw_only=True):
         return self.parameters.get("resource_metadata", "")
 
 
+def challenge(
+    scheme: str = "Bearer",
+    *,
+    error: str | None = None,
+    description: str | None = None,
+    scopes: Iterable[str] = (),
+    resource_metadata: str | None = None,
+    algorithms: Iterable[str] = (),
+) -> str:
+    """One challenge to send. `scopes` are all that the request needs, in alphabetical order, so that equal refusals are
+    equal; `algorithms` are those of DPoP proofs (RFC 9449, 5.1)."""
+    parameters = {
+        "realm": "mcp" if resource_metadata is None else None,
+        "error": error,
+        "error_description": description,
+        "scope": " ".join(sorted(scopes)) or None,
+        "resource_metadata": resource_metadata,
+        "algs": " ".join(algorithms) or None,
+    }
+    said = ", ".join(f"{name}={_quoted(value)}" for name, value in parameters.items() if value is not None)
+    return f"{scheme} {said}"
+
+
 def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
     """The challenges of all header lines, in order. Reading stops quietly at what is none, keeping what came before:
     what a server wants is then found out by its metadata."""
@@ -61,3 +85,9 @@ def parse_challenges(values: Iterable[str]) -> tuple[Challenge, ...]:
                 text = part["plain"] if quoted is None else _ESCAPED.sub(r"\1", quoted)
                 found[-1][1].setdefault(part["name"].lower(), text)
     return tuple(Challenge(scheme=scheme, parameters=parameters) for scheme, parameters in found)
+
+
+def _quoted(text: str) -> str:
+    """A quoted string; what one cannot carry becomes a question mark."""
+    safe = "".join(character if " " <= character <= "~" else "?" for character in text)
+    return '"' + safe.replace("\\", "\\\\").replace('"', '\\"') + '"'
