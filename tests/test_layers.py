@@ -68,7 +68,8 @@ what it lends its names from may stand anywhere, and nothing inside borrows them
 
 TRANSPORTS_LADDER = (
     "mcpcore_transports framing stdio sse web",
-    "framing.addresses framing.challenges framing.headers framing.jose framing.lines framing.origins framing.wellknown",
+    "framing.addresses framing.basic framing.challenges framing.headers framing.jose framing.lines framing.origins "
+    "framing.wellknown",
     "framing.eventstream",
     "stdio.environment stdio.pipe stdio.redirection stdio.stderr",
     "stdio.descriptors stdio.threads",

@@ -1,6 +1,6 @@
 """What proofs of possession and signed tokens have in common on both ends (RFC 7515, RFC 7638, RFC 9449)."""
 
-from base64 import urlsafe_b64encode
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from hashlib import sha256
 from importlib import import_module
@@ -10,10 +10,12 @@ import msgspec
 
 from mcpcore.errors import LocalProtocolError
 
-__all__ = ("PROOF_TYPE", "base64url", "library", "public_part", "thumbprint", "token_hash")
+__all__ = ("PROOF_TYPE", "base64url", "json_part", "library", "public_part", "thumbprint", "token_hash")
 
 PROOF_TYPE = "dpop+jwt"
 """The `typ` of proofs (RFC 9449, 4.2)."""
+
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 _MEMBERS = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n")}
 """What makes up a public key, in alphabetical order (RFC 7638, 3.2; RFC 8037, 2)."""
@@ -57,3 +59,11 @@ def token_hash(token: str) -> str:
 def base64url(data: bytes) -> str:
     """Without padding (RFC 7515, 2)."""
     return urlsafe_b64encode(data).rstrip(b"=").decode("ascii")
+
+
+def json_part(part: str) -> dict[str, Any]:
+    """The JSON object in one part of a token in the compact form, which nothing vouches for yet.
+
+    Raises `ValueError` (which `binascii.Error` and what msgspec raises are) and `RecursionError`.
+    """
+    return _decode_object(urlsafe_b64decode(part + "=" * (-len(part) % 4)))

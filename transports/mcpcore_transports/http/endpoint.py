@@ -60,6 +60,8 @@ class Endpoint:
         self.sessions: SessionTable = SessionTable(
             self._serve_session, options.store, max_sessions=options.max_sessions, idle_seconds=options.idle_seconds
         )
+        self.paths: tuple[str, ...] = tuple(path for path in (options.path, options.sse_path) if path)
+        """Where clients come in, the main one first."""
         self._expiries = Expiries()
         self._handshake = HandshakeExchange(self.sessions, options, self._expiries)
         self._path = None if options.path is None else options.path.rstrip("/") or "/"

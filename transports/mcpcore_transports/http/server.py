@@ -22,7 +22,7 @@ from mcpcore_transports.web.limits import HttpLimits
 from mcpcore_transports.web.listener import GRACE_SECONDS, serve_http
 from mcpcore_transports.web.sockets import Address
 
-__all__ = ("endpoint_running", "say_urls", "serve", "urls_of")
+__all__ = ("endpoint_at", "endpoint_running", "say_urls", "serve", "urls_of")
 
 _CLOSE_SECONDS = 1.0
 """For an application's own verifier to close what it holds; ours wait for nothing."""
@@ -77,10 +77,11 @@ async def serve(
     `public_url` or `auth`), for tokens that are made for a URL which nothing says, for metrics that others could read,
     and for a parser that is not installed; `ConnectFailed` when the address cannot be had.
     """
-    auth = server.auth if auth is None else auth
-    measured = server.metrics() if metrics or metrics_port is not None else None
-    options = HttpOptions.for_bind(
-        "localhost" if uds is not None else host,
+    endpoint = endpoint_at(
+        server,
+        None if uds is not None else host,
+        metrics=metrics,
+        measured=metrics or metrics_port is not None,
         public_url=public_url,
         allow_hosts=allow_hosts,
         allow_origins=allow_origins,
@@ -93,8 +94,6 @@ async def serve(
         max_streams=max_streams,
         idle_seconds=idle_seconds,
         store=store,
-        measured=measured,
-        metrics_path=METRICS_PATH if metrics else None,
     )
     limits = (limits or HttpLimits()).with_settings(
         max_connections=max_connections,
@@ -104,8 +103,6 @@ async def serve(
         idle_timeout=idle_timeout,
     )
     stopping = anyio.Event()
-    endpoint = Endpoint(server, options)
-    endpoint.admission.check_place(None if uds is not None else host)
     with sole_error():
         async with endpoint_running(server, endpoint, stopping.set), anyio.create_task_group() as tasks:
 
@@ -125,19 +122,39 @@ async def serve(
                 )
                 tasks.cancel_scope.cancel()
 
-            if measured is not None and metrics_port is not None:
-                await start_metrics(measured, metrics_host, metrics_port, tasks, shared=sockets is not None)
+            if endpoint.measured is not None and metrics_port is not None:
+                await start_metrics(endpoint.measured, metrics_host, metrics_port, tasks, shared=sockets is not None)
             addresses = await tasks.start(announce)
             endpoint.admission.listens_at(addresses)
-            urls = urls_of(addresses, path, sse_path)
+            urls = urls_of(addresses, *endpoint.paths)
             if sockets is None:
                 say_urls(urls)
             task_status.started(urls)
 
 
-def urls_of(addresses: Iterable[Address], *paths: str | None, scheme: str = "http") -> list[str]:
+def endpoint_at(
+    server: Served, host: str | None, *, auth: Any = None, metrics: bool = False, measured: bool = False, **options: Any
+) -> Endpoint:
+    """The endpoint of a listener about to be bound to `host`, None for a Unix socket. `options` are those of
+    `HttpOptions.for_bind`; `metrics` shows what is `measured` to whoever may use the server.
+
+    Raises `LocalProtocolError` as `serve` does.
+    """
+    http_options = HttpOptions.for_bind(
+        "localhost" if host is None else host,
+        auth=server.auth if auth is None else auth,
+        measured=server.metrics() if measured else None,
+        metrics_path=METRICS_PATH if metrics else None,
+        **options,
+    )
+    endpoint = Endpoint(server, http_options)
+    endpoint.admission.check_place(host)
+    return endpoint
+
+
+def urls_of(addresses: Iterable[Address], *paths: str, scheme: str = "http") -> list[str]:
     """The URLs at which clients find these paths."""
-    return [f"{_origin(address, scheme)}{path}" for address in addresses for path in paths if path]
+    return [f"{_origin(address, scheme)}{path}" for address in addresses for path in paths]
 
 
 def say_urls(urls: Iterable[str]) -> None:

@@ -25,11 +25,9 @@ from anyio.abc import TaskStatus
 
 from mcpcore.errors import LocalProtocolError
 from mcpcore.groups import sole_error
-from mcpcore_transports.http.endpoint import Endpoint
-from mcpcore_transports.http.measured import METRICS_HOST, METRICS_PATH, start_metrics
-from mcpcore_transports.http.options import HttpOptions
+from mcpcore_transports.http.measured import METRICS_HOST, start_metrics
 from mcpcore_transports.http.served import Served
-from mcpcore_transports.http.server import endpoint_running, say_urls, urls_of
+from mcpcore_transports.http.server import endpoint_at, endpoint_running, say_urls, urls_of
 from mcpcore_transports.web.access import AccessEntry, AccessLog
 from mcpcore_transports.web.asgi import AsgiApp, Message, Receive, Scope, Send
 from mcpcore_transports.web.limits import HttpLimits
@@ -84,24 +82,19 @@ async def serve(
         config.keep_alive_timeout = idle_timeout
     if read_timeout is not None:
         config.keep_alive_timeout = min(config.keep_alive_timeout, read_timeout)
-    if options.get("auth") is None:
-        options["auth"] = server.auth
-    measured = server.metrics() if metrics or metrics_port is not None else None
-    http_options = HttpOptions.for_bind(
-        "localhost" if uds is not None else host,
-        measured=measured,
-        metrics_path=METRICS_PATH if metrics else None,
+    endpoint = endpoint_at(
+        server,
+        None if uds is not None else host,
+        metrics=metrics,
+        measured=metrics or metrics_port is not None,
         **options,
     )
-    endpoint = Endpoint(server, http_options)
-    endpoint.admission.check_place(None if uds is not None else host)
     listening = await open_sockets(host, port, uds, sockets)
     try:
-        paths = (http_options.path, http_options.sse_path)
         scheme = "https" if config.ssl_enabled else "http"
         addresses = [address_of(one) for one in listening]
         endpoint.admission.listens_at(addresses, scheme)
-        urls = urls_of(addresses, *paths, scheme=scheme)
+        urls = urls_of(addresses, *endpoint.paths, scheme=scheme)
         # Hypercorn closes the sockets that it is given; the file of a Unix socket is left to `close_sockets`.
         config.bind = [f"fd://{os.dup(one.fileno())}" for one in listening]
         with sole_error():
@@ -109,6 +102,7 @@ async def serve(
                 log = None if access_log is None else AccessLog(access_log)
                 if log is not None:
                     background.start_soon(log.run)
+                measured = endpoint.measured
                 if measured is not None and metrics_port is not None:
                     await start_metrics(measured, metrics_host, metrics_port, background, shared=sockets is not None)
                 host_run = _Hypercorn(_Requests(AsgiApp(endpoint, limits=limits), log), config, grace)

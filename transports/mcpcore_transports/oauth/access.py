@@ -47,6 +47,7 @@ MAX_LOGINS = 3
 other scopes each time would never end."""
 
 LOGIN_WINDOW_SECONDS = 60.0
+"""Shorter than a user takes who is asked again and again and still agrees."""
 
 _RESOLVE_SECONDS = 10.0
 
@@ -76,6 +77,7 @@ class Access:
         return f"<Access to {origin_of(self.server)} {self.token!r}>"
 
     def take(self, token: Token | None, untried: Literal["", "refreshed", "obtained"] = "") -> None:
+        """Use this token from here on. Raises `LibraryMissing` and `StorageFailed` for one whose key cannot be used."""
         self.token = token
         self.untried = untried
         if token is not None:
@@ -107,7 +109,7 @@ class TokenOptions(TypedDict, total=False):
     """For the requests of logins; by default what the system trusts."""
 
     fetch_seconds: float
-    """How long each request of a login may take."""
+    """Seconds that each request of a login may take."""
 
 
 class TokenAuthorization(Authorization):
@@ -143,6 +145,11 @@ class TokenAuthorization(Authorization):
     # ------------------------------------------------------------------ what a channel asks
 
     async def headers(self, call: Call) -> Mapping[str, str]:
+        """The token of a request, renewed if it is over, and its proof. Raises `LoginFailed`.
+
+        A cancellation while the token endpoint answers may lose a refresh token that it has replaced; the next refusal
+        then begins a login.
+        """
         access = await self._access(call.server)
         if not _at_home(call):
             return {}  # a token goes to the server that it was issued for, and nowhere else
@@ -158,6 +165,7 @@ class TokenAuthorization(Authorization):
         return found
 
     def heard(self, call: Call, status: int, headers: Mapping[str, str]) -> None:
+        """Take note of a nonce for proofs, and of a token that was accepted."""
         access = self._accesses.get(call.server)
         if access is None:
             return
@@ -167,6 +175,10 @@ class TokenAuthorization(Authorization):
             access.untried = ""
 
     async def refused(self, call: Call, refusal: Refusal) -> bool:
+        """Get a token that answers a refusal; whether to send the request again. Raises `LoginFailed`.
+
+        When this is cancelled its login ends, and one of the requests that wait for it begins it again.
+        """
         if not _at_home(call):
             return False
         access = await self._access(call.server)

@@ -11,7 +11,7 @@ from mcpcore_transports.oauth.errors import LibraryMissing
 __all__ = ("ASSERTION_SECONDS", "PrivateKey", "library")
 
 ASSERTION_SECONDS = 60.0
-"""How long an assertion is valid: it is made for one request and sent at once."""
+"""Seconds for which an assertion is valid: it is made for one request and sent at once."""
 
 
 def library(name: str) -> Any:

@@ -1,9 +1,8 @@
 """How a client says at a token endpoint who it is (RFC 6749, 2.3; RFC 7523, 2.2)."""
 
-import base64
 from typing import TypeAlias
-from urllib.parse import quote_plus
 
+from mcpcore_transports.framing.basic import client_credentials
 from mcpcore_transports.oauth.assertions import PrivateKey
 from mcpcore_transports.oauth.registration import Registration
 
@@ -29,9 +28,7 @@ def authenticate(form: Form, client: Registration, key: PrivateKey | None = None
         # With Basic it is there twice, because some servers look the client up by the form only.
         form["client_id"] = client.client_id
     if client.method == "client_secret_basic" and client.client_secret is not None:
-        # Both are form-encoded before they are joined (RFC 6749, 2.3.1), or a colon would end the name.
-        pair = f"{quote_plus(client.client_id)}:{quote_plus(client.client_secret)}"
-        return form, [("authorization", f"Basic {base64.b64encode(pair.encode()).decode('ascii')}")]
+        return form, [("authorization", client_credentials(client.client_id, client.client_secret))]
     if client.method == "client_secret_post" and client.client_secret is not None:
         form["client_secret"] = client.client_secret
     return form, []

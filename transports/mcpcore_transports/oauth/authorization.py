@@ -1,7 +1,6 @@
 """One question to the user, by way of the authorization server: the URL to open and the answer that comes back
 (RFC 6749, 4.1; RFC 7636; RFC 8707; RFC 9207)."""
 
-import base64
 import hashlib
 import hmac
 import secrets
@@ -9,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
+from mcpcore_transports.framing.jose import base64url
 from mcpcore_transports.oauth.errors import AuthorizationRefused, ResponseMismatch, code_of, shown
 from mcpcore_transports.oauth.metadata import ServerMetadata
 from mcpcore_transports.oauth.scopes import OFFLINE_ACCESS
@@ -41,7 +41,7 @@ class Pkce(NamedTuple):
     @classmethod
     def of(cls, verifier: str) -> "Pkce":
         digest = hashlib.sha256(verifier.encode("ascii")).digest()
-        return cls(verifier, base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii"))
+        return cls(verifier, base64url(digest))
 
 
 class AuthorizationRequest:

@@ -14,6 +14,9 @@ LoginFailed                 the request that needed it was refused, so nothing w
 """
 
 import re
+from typing import Any
+
+import msgspec
 
 from mcpcore.errors import ConnectFailed
 
@@ -30,6 +33,7 @@ __all__ = (
     "TokenRefused",
     "UntrustedMetadata",
     "code_of",
+    "refused_with",
     "shown",
 )
 
@@ -104,3 +108,18 @@ def shown(text: object) -> str:
 def code_of(error: object) -> str:
     """An OAuth error code as it may be shown and compared; "" for what is none."""
     return error if isinstance(error, str) and _CODE.fullmatch(error) else ""
+
+
+class _Refusal(msgspec.Struct):
+    error: Any = None
+    error_description: Any = None
+
+
+def refused_with(body: bytes) -> tuple[str, str]:
+    """The error code and the description in the body of a refusal (RFC 6749, 5.2; RFC 7591, 3.2.2), as `code_of` and
+    `shown` have them."""
+    try:
+        said = msgspec.json.decode(body, type=_Refusal)
+    except (msgspec.DecodeError, RecursionError):
+        said = _Refusal()
+    return code_of(said.error), shown(said.error_description)

@@ -16,7 +16,7 @@ from mcpcore_transports.web.fetching import REDIRECTS, Answer, FetchFailed, Fetc
 __all__ = ("FETCH_SECONDS", "MAX_REDIRECTS", "Fetched", "Fetcher")
 
 FETCH_SECONDS = 20.0
-"""How long one answer may take, from the connection to its last byte."""
+"""Seconds that one answer may take, from the connection to its last byte."""
 
 MAX_REDIRECTS = 3
 """Redirects of metadata that are followed, within one origin. Requests with credentials are never redirected."""

@@ -30,13 +30,13 @@ from mcpcore_transports.oauth.registration import (
     registration_request,
 )
 from mcpcore_transports.oauth.scopes import union, with_offline_access
-from mcpcore_transports.oauth.token import Token, read_token
+from mcpcore_transports.oauth.token import Token
 from mcpcore_transports.oauth.token_endpoint import TokenEndpoint
 
 __all__ = ("LOGIN_SECONDS", "OAuth", "OpenBrowser", "open_in_browser")
 
 LOGIN_SECONDS = 300.0
-"""How long a user has for a login, with a second factor to be fetched from another room."""
+"""Seconds that a user has for a login, with a second factor to be fetched from another room."""
 
 OpenBrowser: TypeAlias = Callable[[str], Awaitable[None] | None]
 """Takes the user to a URL. It may wait; it is cancelled when the login is over."""
@@ -59,7 +59,7 @@ class OAuth(TokenAuthorization):
     open_browser
         Called with the URL to open; by default the system's browser.
     login_seconds
-        How long one login may take.
+        Seconds that the user has for one login.
 
     What is registered, and the tokens, go to `storage`. See `TokenOptions` for the rest. When several requests
     need a login, there is one; when the request that it began with is cancelled, another one begins it again. Nothing
@@ -135,7 +135,7 @@ class OAuth(TokenAuthorization):
             if refused.error == "invalid_client" and client is known and self._is_registered(client):
                 await self._records.forget_client(client)  # the next login registers another one
             raise
-        return _read(body, endpoint, client, found.resource, scopes)
+        return endpoint.read(body, client, found.resource, scopes)
 
     async def _refresh(self, token: Token, endpoint: TokenEndpoint) -> Token | None:
         client = await self._client_of(token)
@@ -148,7 +148,7 @@ class OAuth(TokenAuthorization):
             if refused.error == "invalid_client" and self._is_registered(client):
                 await self._records.forget_client(client)
             raise
-        return _read(body, endpoint, client, token.resource, token.scopes, token)
+        return endpoint.read(body, client, token.resource, token.scopes, token)
 
     # ------------------------------------------------------------------ the user
 
@@ -251,24 +251,3 @@ async def open_in_browser(url: str) -> None:
     opened = await anyio.to_thread.run_sync(webbrowser.open, url, abandon_on_cancel=True)
     if not opened:
         raise LoginFailed("there is no browser here to log in with: pass open_browser, which is called with the URL")
-
-
-def _read(
-    body: bytes,
-    endpoint: TokenEndpoint,
-    client: Registration,
-    resource: str,
-    scopes: Sequence[str],
-    before: Token | None = None,
-) -> Token:
-    return read_token(
-        body,
-        issuer=endpoint.issuer,
-        resource=resource,
-        client_id=client.client_id,
-        token_endpoint=endpoint.url,
-        scopes=scopes,
-        auth_method=client.method,
-        bound_key=None if endpoint.dpop is None else endpoint.dpop.pem,
-        before=before,
-    )

@@ -14,7 +14,7 @@ from mcpcore_transports.oauth.discovery import Discovered, discover_issuer
 from mcpcore_transports.oauth.errors import LoginFailed
 from mcpcore_transports.oauth.fetching import Fetcher
 from mcpcore_transports.oauth.registration import Registration, auth_method
-from mcpcore_transports.oauth.token import Token, read_exchanged, read_token
+from mcpcore_transports.oauth.token import Token, read_exchanged
 from mcpcore_transports.oauth.token_endpoint import TokenEndpoint
 
 __all__ = ("JWT_BEARER", "TOKEN_EXCHANGE", "ClientCredentials", "EnterpriseManaged", "Identity", "WorkloadIdentity")
@@ -202,12 +202,4 @@ async def _ask(
     form = {**form, "resource": found.resource}
     if scopes:
         form["scope"] = " ".join(scopes)
-    return read_token(
-        await endpoint.ask(form, client, key),
-        issuer=endpoint.issuer,
-        resource=found.resource,
-        client_id=client.client_id,
-        token_endpoint=endpoint.url,
-        scopes=scopes,
-        bound_key=None if endpoint.dpop is None else endpoint.dpop.pem,
-    )
+    return endpoint.read(await endpoint.ask(form, client, key), client, found.resource, scopes)

@@ -28,13 +28,13 @@ HEAD_BYTES = 16 * 1024
 """Bytes of a request's head; a redirect with a long code and the browser's headers has two or three thousand."""
 
 HEAD_SECONDS = 5.0
-"""How long a browser may take to send one, and to take the answer."""
+"""Seconds that a browser may take to send one, and to take the answer."""
 
 SHOW_SECONDS = 0.5
-"""How long a login waits for the browser to take its last page."""
+"""Seconds that a login waits for the browser to take its last page."""
 
 MAX_CONNECTIONS = 16
-"""At a time; browsers open some in advance. More are closed at once."""
+"""Connections at a time; browsers open some in advance. More are closed at once."""
 
 _REQUEST = re.compile(rb"([A-Z]+) ([\x21-\x7e]+) HTTP/1\.[01]\r?\n")
 _ONCE = ("code", "error", "iss", "state")

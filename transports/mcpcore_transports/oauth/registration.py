@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from mcpcore.errors import LocalProtocolError
-from mcpcore_transports.oauth.errors import RegistrationFailed, code_of, shown
+from mcpcore_transports.oauth.errors import RegistrationFailed, refused_with, shown
 from mcpcore_transports.oauth.metadata import ServerMetadata
 
 __all__ = (
@@ -48,11 +48,6 @@ class _Answer(msgspec.Struct):
     client_secret: str | None = None
     token_endpoint_auth_method: str | None = None
     scope: str | None = None
-
-
-class _Refusal(msgspec.Struct):
-    error: Any = None
-    error_description: Any = None
 
 
 def auth_method(server: ServerMetadata, *, secret: bool) -> str:
@@ -122,11 +117,7 @@ def read_registration(body: bytes, asked: dict[str, Any], issuer: str) -> Regist
 
 def registration_refusal(body: bytes, status: int, issuer: str) -> RegistrationFailed:
     """The error for an answer with another status than 200 or 201."""
-    try:
-        said = msgspec.json.decode(body, type=_Refusal)
-    except (msgspec.DecodeError, RecursionError):
-        said = _Refusal()
-    error, detail = code_of(said.error), shown(said.error_description)
+    error, detail = refused_with(body)
     why = f": {error}{f' ({detail})' if detail else ''}" if error else f" with HTTP {status}"
     advice = "register one there by hand, and pass it as client_id (and client_secret)"
     if error == "invalid_redirect_uri":

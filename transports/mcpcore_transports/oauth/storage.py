@@ -32,7 +32,8 @@ class Storage(Protocol):
     async def get(self, key: str) -> bytes | None:
         """What was set last, None if there is nothing."""
 
-    async def set(self, key: str, value: bytes) -> None: ...
+    async def set(self, key: str, value: bytes) -> None:
+        """Keep it in place of what was there; after a cancellation it holds the one or the other."""
 
     async def delete(self, key: str) -> None:
         """Forget it; nothing happens when there is nothing."""
@@ -65,7 +66,8 @@ class FileStorage:
 
     A file is replaced as a whole (mode 0600, directory 0700), so that a reader of another process sees the old record
     or the other, never half of one. `get` raises `StorageFailed` for a file or directory that others may read or that
-    is somebody else's: what is in it must be taken for known to them.
+    is somebody else's: what is in it must be taken for known to them. So does every method when the file system refuses. One that is
+    cancelled finishes what it began.
     """
 
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:

@@ -2,16 +2,15 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
-from mcpcore_transports.oauth.errors import TokenRefused, code_of, shown
+from mcpcore_transports.oauth.errors import TokenRefused, refused_with, shown
 
 __all__ = ("EXPIRY_LEEWAY_SECONDS", "Token", "read_exchanged", "read_token", "refusal")
 
 EXPIRY_LEEWAY_SECONDS = 30.0
-"""How long before its end a token is renewed: a request takes a while to arrive, and clocks differ. One that lives for
+"""Seconds before its end at which a token is renewed: a request takes a while to arrive, and clocks differ. One that lives for
 a few minutes only is renewed when nine tenths of its time are over."""
 
 _MAX_LIFETIME_SECONDS = 10 * 366 * 86400.0
@@ -57,6 +56,7 @@ class Token(msgspec.Struct, frozen=True, kw_only=True):
         return f"<Token {self.kind} of {self.issuer} for {self.resource}>"
 
     def expired(self) -> bool:
+        """Whether it is time for another one."""
         return self.use_until is not None and time.time() >= self.use_until
 
     @property
@@ -74,11 +74,6 @@ class _Answer(msgspec.Struct):
     refresh_token: str | None = None
     scope: str | None = None
     issued_token_type: str | None = None
-
-
-class _Refusal(msgspec.Struct):
-    error: Any = None
-    error_description: Any = None
 
 
 def read_token(
@@ -145,15 +140,10 @@ def read_exchanged(body: bytes, *, issuer: str, wanted: str) -> str:
 
 def refusal(body: bytes, status: int, issuer: str) -> TokenRefused:
     """The error for an answer with another status than 200."""
-    try:
-        said = msgspec.json.decode(body, type=_Refusal)
-    except (msgspec.DecodeError, RecursionError):
-        said = _Refusal()
-    error = code_of(said.error)
+    error, detail = refused_with(body)
     if not error:
         advice = "try again later" if status >= 500 or status == 429 else "tell its operator"
         return TokenRefused(f"{issuer} refused the token request with HTTP {status}; {advice}", status=status)
-    detail = shown(said.error_description)
     advice = _ADVICE.get(error, "ask the operator of the authorization server")
     return TokenRefused(
         f"{issuer} refused the token request: {error}{f' ({detail})' if detail else ''}; {advice}",

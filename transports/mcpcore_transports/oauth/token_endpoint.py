@@ -1,5 +1,6 @@
 """Asking for tokens (RFC 6749, 3.2), with proofs where tokens are to be bound (RFC 9449, 5 and 8)."""
 
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from mcpcore_transports.oauth.assertions import PrivateKey
@@ -8,7 +9,7 @@ from mcpcore_transports.oauth.dpop import DpopKey
 from mcpcore_transports.oauth.errors import TokenRefused
 from mcpcore_transports.oauth.fetching import Fetcher
 from mcpcore_transports.oauth.registration import Registration
-from mcpcore_transports.oauth.token import refusal
+from mcpcore_transports.oauth.token import Token, read_token, refusal
 
 __all__ = ("TokenEndpoint",)
 
@@ -49,3 +50,19 @@ class TokenEndpoint:
                 raise refused
             self._nonce = answer.nonce
         raise AssertionError("the second attempt returns or raises")
+
+    def read(
+        self, body: bytes, client: Registration, resource: str, scopes: Sequence[str], before: Token | None = None
+    ) -> Token:
+        """The token in what `ask` returned, as `read_token`, which says what is raised."""
+        return read_token(
+            body,
+            issuer=self.issuer,
+            resource=resource,
+            client_id=client.client_id,
+            token_endpoint=self.url,
+            scopes=scopes,
+            auth_method=client.method,
+            bound_key=None if self.dpop is None else self.dpop.pem,
+            before=before,
+        )

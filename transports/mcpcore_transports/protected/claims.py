@@ -1,7 +1,7 @@
 """What must be true of a token before it counts: for claims of a JWT (RFC 7519, 4.1; RFC 9068, 4) and for members of an
 introspection response (RFC 7662, 2.2) alike."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -10,10 +10,10 @@ from mcpcore.principal import Principal
 from mcpcore_transports.protected.location import canonical
 from mcpcore_transports.protected.verifier import TokenRefused
 
-__all__ = ("LEEWAY_SECONDS", "ClaimRules", "principal_of")
+__all__ = ("LEEWAY_SECONDS", "ClaimRules", "audiences_of", "principal_of")
 
 LEEWAY_SECONDS = 30.0
-"""How far the clock of an issuer may be off from ours: more than time servers leave, less than anybody waits."""
+"""Seconds by which the clock of an issuer may be off from ours: more than time servers leave, less than anybody waits."""
 
 
 class ClaimRules(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +32,13 @@ class ClaimRules(msgspec.Struct, frozen=True, kw_only=True):
     """Further claims that have to be there, whatever their value."""
 
     leeway: float = LEEWAY_SECONDS
+
+
+def audiences_of(setting: str | Iterable[str] | None) -> frozenset[str] | None:
+    """What `audience=` of a verifier says, as `ClaimRules.audiences` has it."""
+    if setting is None:
+        return None
+    return frozenset(canonical(one) for one in ([setting] if isinstance(setting, str) else setting))
 
 
 def principal_of(claims: Mapping[str, Any], rules: ClaimRules, resources: Collection[str], now: float) -> Principal:

@@ -3,7 +3,6 @@
 import hmac
 import secrets
 import time
-from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from hashlib import sha256
@@ -12,7 +11,15 @@ from typing import Any
 import msgspec
 
 from mcpcore.errors import LocalProtocolError
-from mcpcore_transports.framing.jose import PROOF_TYPE, base64url, library, public_part, thumbprint, token_hash
+from mcpcore_transports.framing.jose import (
+    PROOF_TYPE,
+    base64url,
+    json_part,
+    library,
+    public_part,
+    thumbprint,
+    token_hash,
+)
 from mcpcore_transports.protected.jwks import ASYMMETRIC
 from mcpcore_transports.protected.location import canonical
 from mcpcore_transports.protected.verifier import NonceWanted, ProofRefused, ProofVerifier, VerifierUnavailable
@@ -26,17 +33,17 @@ __all__ = (
 )
 
 PROOF_SECONDS = 60.0
-"""How far the time of a proof may be from ours, both ways: what clocks differ by, and the way here."""
+"""Seconds by which the time of a proof may be off from ours, both ways: what clocks differ by, and the way here."""
 
 MAX_PROOFS = 100_000
 """Proofs that are remembered so that none counts twice: PROOF_SECONDS of 800 requests a second. Beyond it requests are
 told to come back, because a proof that was forgotten could be shown again."""
 
 MAX_PROOF_BYTES = 8 * 1024
-"""Of one proof, which has a public key and a few claims in it."""
+"""Bytes of one proof, which has a public key and a few claims in it."""
 
 NONCE_SECONDS = 300.0
-"""How long a nonce is given out; it is taken for as long again."""
+"""Seconds for which a nonce is given out; it is taken for as long again."""
 
 _MAX_JTI = 512
 
@@ -52,7 +59,7 @@ class DpopProofs(ProofVerifier):
         Give out nonces and take no proof without one, so that none can be made in advance. Several processes need the
         same `nonce_key` (32 bytes or more), or clients are asked again by each.
     algorithms, seconds
-        Those of proofs; how far their time may be from ours.
+        Those of proofs; the seconds by which their time may be off from ours.
 
     Each process remembers the proofs that it has seen. Raises `LocalProtocolError` for settings that cannot be, and
     without the extra `mcpcore[auth]`.
@@ -119,8 +126,7 @@ class DpopProofs(ProofVerifier):
         try:
             if len(proof) > MAX_PROOF_BYTES:
                 raise ProofRefused(f"its proof has more than {MAX_PROOF_BYTES} bytes")
-            head = proof.partition(".")[0]
-            header = _decode_object(urlsafe_b64decode(head + "=" * (-len(head) % 4)))
+            header = json_part(proof.partition(".")[0])
             algorithm, jwk = header.get("alg"), header.get("jwk")
             if header.get("typ") != PROOF_TYPE or algorithm not in self.algorithms or "crit" in header:
                 raise ProofRefused("its proof is of a kind that is not accepted (typ, alg, crit)")

@@ -1,27 +1,26 @@
 """Opaque tokens: whether one is good is asked of the authorization server that issued it (RFC 7662)."""
 
-import base64
 import ssl
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable
 from hashlib import sha256
 from typing import Any, Literal
-from urllib.parse import quote_plus
 
 import anyio
 
 from mcpcore.errors import LocalProtocolError
 from mcpcore.principal import Principal
-from mcpcore_transports.protected.claims import LEEWAY_SECONDS, ClaimRules, principal_of
+from mcpcore_transports.framing.basic import client_credentials
+from mcpcore_transports.protected.claims import LEEWAY_SECONDS, ClaimRules, audiences_of, principal_of
 from mcpcore_transports.protected.fetching import FETCH_SECONDS, BadRequest, Fetcher
-from mcpcore_transports.protected.location import canonical, require_safe_url
+from mcpcore_transports.protected.location import require_safe_url
 from mcpcore_transports.protected.verifier import TokenUnknown, TokenVerifier, VerifierUnavailable
 
 __all__ = ("ACTIVE_SECONDS", "INACTIVE_SECONDS", "MAX_ASKING", "MAX_REMEMBERED", "IntrospectionVerifier")
 
 ACTIVE_SECONDS = 30.0
-"""How long a good token is taken for good without asking again: a revoked one works for this long."""
+"""Seconds for which a good token is taken for good without asking again: a revoked one works for this long."""
 
 INACTIVE_SECONDS = 10.0
 """The same for one that is not: what is shown again and again is asked about once in this time."""
@@ -54,9 +53,9 @@ class IntrospectionVerifier(TokenVerifier):
         What has to be in the token's `aud`; by default the URL of this server. `any_audience` accepts responses without
         one, which is safe only where that authorization server issues tokens for this server and no other.
     cache_seconds
-        For which an active token is not asked about again; 0 to always ask.
+        Seconds for which an active token is not asked about again; 0 to always ask.
     allow_private, ssl_context, timeout
-        Whether `url` may lead to a private address; what to trust instead of what the system does; seconds.
+        Whether `url` may lead to a private address (never to a link-local one); what to trust instead of what the system does; seconds.
     """
 
     def __init__(
@@ -82,14 +81,12 @@ class IntrospectionVerifier(TokenVerifier):
         self._headers: tuple[tuple[str, str], ...] = ()
         self._form: dict[str, str] = {}
         if method == "basic":
-            pair = f"{quote_plus(client_id)}:{quote_plus(client_secret)}"  # RFC 6749, 2.3.1
-            self._headers = (("authorization", f"Basic {base64.b64encode(pair.encode()).decode('ascii')}"),)
+            self._headers = (("authorization", client_credentials(client_id, client_secret)),)
         else:
             self._form = {"client_id": client_id, "client_secret": client_secret}
-        audiences = [audience] if isinstance(audience, str) else audience
         self._rules = ClaimRules(
             issuer=issuer,
-            audiences=None if audiences is None else frozenset(canonical(one) for one in audiences),
+            audiences=audiences_of(audience),
             must_name_issuer=False,
             must_name_audience=not any_audience,
             must_expire=False,

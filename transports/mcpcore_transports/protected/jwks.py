@@ -29,20 +29,20 @@ ASYMMETRIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 """Signatures that this server can check and not make. HS256 and its like take a secret that is given here."""
 
 FRESH_SECONDS = 3600.0
-"""How long published keys are taken as they are: a withdrawn one is trusted for this long."""
+"""Seconds for which published keys are taken as they are: a withdrawn one is trusted for this long."""
 
 STALE_SECONDS = 24 * 3600.0
-"""How long keys are used when they cannot be fetched again: an outage over night stops nobody."""
+"""Seconds for which keys are used when they cannot be fetched again: an outage over night stops nobody."""
 
 UNKNOWN_SECONDS = 30.0
-"""Between two fetches for the sake of a key that is not known: a flood of made-up tokens causes one fetch, and a new
+"""Seconds between two fetches for the sake of a key that is not known: a flood of made-up tokens causes one fetch, and a new
 key is found this late at worst."""
 
 RETRY_SECONDS = 5.0
-"""After a fetch that failed, before the next one."""
+"""Seconds after a fetch that failed, before the next one."""
 
 MAX_KEYS = 100
-"""Of one set; issuers have a handful. All that fit are tried for a token that names none."""
+"""Keys of one set; issuers have a handful. All that fit are tried for a token that names none."""
 
 _BY_CURVE = {"P-256": "ES256", "P-384": "ES384", "P-521": "ES512", "Ed25519": "EdDSA"}
 _RSA = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")

@@ -5,7 +5,6 @@ decided here: which algorithms, which keys, which issuer.
 import binascii
 import ssl
 import time
-from base64 import urlsafe_b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import sha256
@@ -15,17 +14,17 @@ import msgspec
 
 from mcpcore.errors import LocalProtocolError
 from mcpcore.principal import Principal
-from mcpcore_transports.framing.jose import library
-from mcpcore_transports.protected.claims import LEEWAY_SECONDS, ClaimRules, principal_of
+from mcpcore_transports.framing.jose import json_part, library
+from mcpcore_transports.protected.claims import LEEWAY_SECONDS, ClaimRules, audiences_of, principal_of
 from mcpcore_transports.protected.fetching import FETCH_SECONDS, Fetcher
 from mcpcore_transports.protected.jwks import ASYMMETRIC, KeySet, RemoteKeys
-from mcpcore_transports.protected.location import canonical, require_safe_url
+from mcpcore_transports.protected.location import require_safe_url
 from mcpcore_transports.protected.verifier import TokenRefused, TokenUnknown, TokenVerifier
 
 __all__ = ("MAX_VERIFIED", "TOKEN_TYPES", "VERIFIED_SECONDS", "JwtVerifier")
 
 VERIFIED_SECONDS = 60.0
-"""How long a signature that was good is not looked at again, which takes more than all else about a request. The dates
+"""Seconds for which a signature that was good is not looked at again, which takes more than all else about a request. The dates
 and the audience of its token are, each time. A key that is withdrawn is trusted for this much longer."""
 
 MAX_VERIFIED = 10_000
@@ -62,7 +61,7 @@ class JwtVerifier(TokenVerifier):
     required
         Claims that have to be there beside iss, sub, aud and exp.
     leeway, allow_private, ssl_context, timeout
-        Seconds that clocks may differ; whether the keys' URL may lead to a private address; what to trust for it
+        Seconds that clocks may differ; whether the keys' URL may lead to a private address (never to a link-local one); what to trust for it
         instead of what the system does; seconds for one fetch.
 
     Raises `LocalProtocolError` for settings that cannot be, and without the extra `mcpcore[auth]`.
@@ -111,10 +110,9 @@ class JwtVerifier(TokenVerifier):
                 asked = require_safe_url(jwks_uri, "jwks_uri=", query=True)
             self._fetcher = Fetcher(asked, allow_private=allow_private, ssl_context=ssl_context, seconds=timeout)
             self._remote = RemoteKeys(issuer, jwks_uri, self._fetcher, algorithms=allowed)
-        audiences = [audience] if isinstance(audience, str) else audience
         self._rules = ClaimRules(
             issuer=issuer,
-            audiences=None if audiences is None else frozenset(canonical(one) for one in audiences),
+            audiences=audiences_of(audience),
             required=frozenset(required),
             leeway=leeway,
         )
@@ -186,14 +184,9 @@ def _parts(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
     if len(pieces) != 3:
         raise TokenUnknown("it is encrypted, which is not understood here" if len(pieces) == 5 else "it is no JWT")
     try:
-        return _object(pieces[0]), _object(pieces[1])
+        return json_part(pieces[0]), json_part(pieces[1])
     except (ValueError, RecursionError):
         raise TokenUnknown("it is no JWT") from None
-
-
-def _object(piece: str) -> dict[str, Any]:
-    """Raises `ValueError` (which `binascii.Error` and what msgspec raises are) and `RecursionError`."""
-    return _decode_object(urlsafe_b64decode(piece + "=" * (-len(piece) % 4)))
 
 
 def _secrets(library: Any, secret: str | bytes, algorithms: Iterable[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
 
 from mcpcore.errors import ConnectFailed, LocalProtocolError
-from mcpcore_transports.web.urls import Origin, basic_credentials, parse_authority
+from mcpcore_transports.web.urls import Origin, credentials_in_url, parse_authority
 
 __all__ = ("Proxies", "Proxy")
 
@@ -137,4 +137,4 @@ def _parse_proxy(value: str, variable: str) -> Proxy | ConnectFailed:
         host, port = parse_authority(authority, _DEFAULT_PORTS[scheme], f"the environment variable {variable}")
     except LocalProtocolError as wrong:
         return ConnectFailed(f"{wrong}; write http://HOST:PORT")
-    return Proxy(Origin(scheme, host, port), basic_credentials(user_information) if at else None, variable)
+    return Proxy(Origin(scheme, host, port), credentials_in_url(user_information) if at else None, variable)

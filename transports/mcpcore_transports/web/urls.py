@@ -6,15 +6,15 @@ User information (`https://name:password@host/`) becomes Basic credentials (RFC 
 names a URL, because paths and queries carry secrets as well.
 """
 
-import base64
 import ipaddress
 import re
 from typing import NamedTuple
 from urllib.parse import quote, unquote, unquote_to_bytes, urlsplit
 
 from mcpcore.errors import LocalProtocolError
+from mcpcore_transports.framing.basic import basic_credentials
 
-__all__ = ("Origin", "Url", "basic_credentials", "parse_authority", "parse_url")
+__all__ = ("Origin", "Url", "credentials_in_url", "parse_authority", "parse_url")
 
 _DEFAULT_PORTS = {"http": 80, "https": 443, "http+unix": 0}
 _TARGET_CHARACTERS = "!$%&'()*+,-./:;=?@[]_~|"
@@ -88,7 +88,7 @@ def parse_url(url: str) -> Url:
         return Url(Origin(scheme, socket_path, 0), target, None)
     user_information, at, authority = parts.netloc.rpartition("@")
     host, port = parse_authority(authority, _DEFAULT_PORTS[scheme], "the URL")
-    return Url(Origin(scheme, host, port), target, basic_credentials(user_information) if at else None)
+    return Url(Origin(scheme, host, port), target, credentials_in_url(user_information) if at else None)
 
 
 def parse_authority(text: str, default_port: int, where: str) -> tuple[str, int]:
@@ -117,10 +117,10 @@ def parse_authority(text: str, default_port: int, where: str) -> tuple[str, int]
     return host, int(port)
 
 
-def basic_credentials(user_information: str) -> str:
+def credentials_in_url(user_information: str) -> str:
     """The header value for the `name:password` of a URL, which is percent-encoded (RFC 7617, 2)."""
     name, _, password = user_information.partition(":")
-    return "Basic " + base64.b64encode(unquote_to_bytes(name) + b":" + unquote_to_bytes(password)).decode("ascii")
+    return basic_credentials(unquote_to_bytes(name), unquote_to_bytes(password))
 
 
 def _ascii_host(host: str, where: str) -> str:
