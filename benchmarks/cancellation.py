@@ -21,6 +21,7 @@ from measuring.http_rows import http_contenders
 from measuring.process import Tested, said_ns
 from measuring.program import Entry, Program
 from measuring.slices import Slice
+from measuring.stdio_rows import stdio_contenders
 from measuring.wire import CANCELLED, body, call, http_request
 
 EACH = 10
@@ -84,20 +85,7 @@ def ready(
 def main() -> None:
     with Program("cancellation", __doc__, slices=7, seconds=0) as program:
         have = program.installed
-        stdio: list[tuple[str, Callable[[], Contender]]] = [
-            ("ours asyncio", partial(have.ours, "servers/ours_server.py", backend="asyncio")),
-            ("ours trio", partial(have.ours, "servers/ours_server.py", backend="trio")),
-            ("official SDK", partial(have.official, "servers/official_server.py")),
-            ("FastMCP", partial(have.fastmcp, "servers/fastmcp_server.py")),
-            ("TypeScript SDK", partial(have.typescript, "servers/typescript.mjs")),
-        ]
-        stdio += [
-            (
-                f"limit {backend}",
-                partial(have.limit, backend, "servers/limit_stdio.py", "--backend", backend, needs="trio"),
-            )
-            for backend in ("asyncio", "trio")
-        ]
+        stdio = list(stdio_contenders(have))
         rows: list[Entry] = [(name, partial(ready, program, made, over_stdio, http=False)) for name, made in stdio]
         program.case("cancelled over stdio", "ms", rows)
         for name, tool, json in (

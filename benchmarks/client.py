@@ -9,24 +9,10 @@ Peers: `install_peers.sh`.
 from collections.abc import Callable
 from functools import partial
 
-from measuring.client import command_flag, order
+from measuring.client import calling, command_flag
 from measuring.contenders import Contender
 from measuring.process import DRIVER_CORE
 from measuring.program import Entry, Program
-from measuring.slices import Slice
-
-
-def ready(program: Program, contender: Callable[[], Contender]) -> tuple[str, Slice]:
-    made = contender()
-    client = program.server(made, http=False)
-    order(client, "")
-    order(client, "call 0.3 100")
-
-    def measure() -> float:
-        found = order(client, f"call {program.seconds} 100")
-        return float(found["cpu_ns"] / found["calls"] / 1000)
-
-    return made.group, measure
 
 
 def main() -> None:
@@ -52,7 +38,7 @@ def main() -> None:
                     installed.limit, backend, "clients/limit_client.py", "--backend", backend, *flags, needs="trio"
                 )
                 contenders.append((f"limit {backend}", limit))
-            entries: list[Entry] = [(who, partial(ready, program, made)) for who, made in contenders]
+            entries: list[Entry] = [(who, partial(calling, program, made)) for who, made in contenders]
             program.case(name, "us of client CPU per call", entries)
         program.finish()
 

@@ -9,23 +9,9 @@ the process, which client and server share. Peers: `install_peers.sh`.
 from collections.abc import Callable
 from functools import partial
 
-from measuring.client import order
+from measuring.client import calling
 from measuring.contenders import Contender
 from measuring.program import Entry, Program
-from measuring.slices import Slice
-
-
-def ready(program: Program, contender: Callable[[], Contender]) -> tuple[str, Slice]:
-    made = contender()
-    client = program.server(made, http=False)
-    order(client, "")
-    order(client, "call 0.3 100")
-
-    def measure() -> float:
-        found = order(client, f"call {program.seconds} 100")
-        return float(found["cpu_ns"] / found["calls"] / 1000)
-
-    return made.group, measure
 
 
 def main() -> None:
@@ -46,7 +32,7 @@ def main() -> None:
                     installed.limit, name, "clients/limit_client.py", "--backend", backend, *flags, needs="trio"
                 )
                 contenders.append((f"limit {name}", limit))
-            entries: list[Entry] = [(name, partial(ready, program, made)) for name, made in contenders]
+            entries: list[Entry] = [(name, partial(calling, program, made)) for name, made in contenders]
             program.case(f"{era}, in memory", "us of CPU per call", entries)
         program.finish()
 

@@ -19,6 +19,7 @@ from measuring.http_rows import checked, http_contenders, open_session
 from measuring.process import free_port, many_descriptors, resident_bytes, started
 from measuring.program import Entry, Program
 from measuring.slices import Slice
+from measuring.stdio_rows import stdio_contenders
 from measuring.wire import call, http_request, listen
 
 MANY = 1000
@@ -93,20 +94,7 @@ def main() -> None:
     many_descriptors()
     with Program("space", __doc__, slices=3, seconds=0) as program:
         have = program.installed
-        stdio: list[tuple[str, Callable[[], Contender]]] = [
-            ("ours asyncio", partial(have.ours, "servers/ours_server.py", backend="asyncio")),
-            ("ours trio", partial(have.ours, "servers/ours_server.py", backend="trio")),
-            ("official SDK", partial(have.official, "servers/official_server.py")),
-            ("FastMCP", partial(have.fastmcp, "servers/fastmcp_server.py")),
-            ("TypeScript SDK", partial(have.typescript, "servers/typescript.mjs")),
-        ]
-        stdio += [
-            (
-                f"limit {backend}",
-                partial(have.limit, backend, "servers/limit_stdio.py", "--backend", backend, needs="trio"),
-            )
-            for backend in ("asyncio", "trio")
-        ]
+        stdio = list(stdio_contenders(have))
         http = [pair for pair in http_contenders(have, json=False) if "httptools" not in pair[0]]
         program.case(
             "idle stdio server", "MB resident", [(name, partial(idle, made, http=False)) for name, made in stdio]

@@ -4,12 +4,15 @@ import json
 import os
 import selectors
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 from measuring.contenders import Contender
 from measuring.process import DRIVER_CORE, START_SECONDS, Tested
+from measuring.program import Program
+from measuring.slices import Slice
 
-__all__ = ("command_flag", "order")
+__all__ = ("calling", "command_flag", "order")
 
 
 def command_flag(server: Contender) -> tuple[str, str]:
@@ -40,3 +43,17 @@ def order(client: Tested, text: str) -> dict[str, Any]:
         poll.close()
     found: dict[str, Any] = json.loads(got)
     return found
+
+
+def calling(program: Program, contender: Callable[[], Contender]) -> tuple[str, Slice]:
+    """The group of a client under test, and a slice that measures microseconds of its CPU per call of 100 B."""
+    made = contender()
+    client = program.server(made, http=False)
+    order(client, "")
+    order(client, "call 0.3 100")
+
+    def measure() -> float:
+        found = order(client, f"call {program.seconds} 100")
+        return float(found["cpu_ns"] / found["calls"] / 1000)
+
+    return made.group, measure

@@ -66,8 +66,8 @@ class FileStorage:
 
     A file is replaced as a whole (mode 0600, directory 0700), so that a reader of another process sees the old record
     or the other, never half of one. `get` raises `StorageFailed` for a file or directory that others may read or that
-    is somebody else's: what is in it must be taken for known to them. So does every method when the file system refuses. One that is
-    cancelled finishes what it began.
+    is somebody else's: what is in it must be taken for known to them. So does every method when the file
+    system refuses. One that is cancelled finishes what it began.
     """
 
     def __init__(self, directory: str | os.PathLike[str] | None = None) -> None:

@@ -10,8 +10,8 @@ from mcpcore_transports.oauth.errors import TokenRefused, refused_with, shown
 __all__ = ("EXPIRY_LEEWAY_SECONDS", "Token", "read_exchanged", "read_token", "refusal")
 
 EXPIRY_LEEWAY_SECONDS = 30.0
-"""Seconds before its end at which a token is renewed: a request takes a while to arrive, and clocks differ. One that lives for
-a few minutes only is renewed when nine tenths of its time are over."""
+"""Seconds before its end at which a token is renewed: a request takes a while to arrive, and clocks differ. One that
+lives for a few minutes only is renewed when nine tenths of its time are over."""
 
 _MAX_LIFETIME_SECONDS = 10 * 366 * 86400.0
 

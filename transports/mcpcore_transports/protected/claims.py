@@ -13,7 +13,7 @@ from mcpcore_transports.protected.verifier import TokenRefused
 __all__ = ("LEEWAY_SECONDS", "ClaimRules", "audiences_of", "principal_of")
 
 LEEWAY_SECONDS = 30.0
-"""Seconds by which the clock of an issuer may be off from ours: more than time servers leave, less than anybody waits."""
+"""Seconds that the clock of an issuer may be off from ours: more than time servers leave, less than anybody waits."""
 
 
 class ClaimRules(msgspec.Struct, frozen=True, kw_only=True):

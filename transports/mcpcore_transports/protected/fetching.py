@@ -15,7 +15,7 @@ from mcpcore_transports.web.fetching import Answer, FetchFailed, Fetching
 __all__ = ("FETCH_SECONDS", "BadRequest", "Fetcher", "NotThere")
 
 FETCH_SECONDS = 10.0
-"""Seconds for a whole answer, from the name to the last byte. A client waits for it, and clients wait about a minute."""
+"""Seconds for a whole answer, from the name to its last byte. A client waits for it, and those wait about a minute."""
 
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 

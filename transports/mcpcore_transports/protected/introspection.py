@@ -55,7 +55,11 @@ class IntrospectionVerifier(TokenVerifier):
     cache_seconds
         Seconds for which an active token is not asked about again; 0 to always ask.
     allow_private, ssl_context, timeout
-        Whether `url` may lead to a private address (never to a link-local one); what to trust instead of what the system does; seconds.
+        Whether `url` may lead to a private address or to this machine (never to a link-local address); what to trust
+        instead of what the system does; seconds.
+
+    Raises `LocalProtocolError` for settings that cannot be. When a request is cancelled whose question others wait for,
+    one of them asks it again.
     """
 
     def __init__(

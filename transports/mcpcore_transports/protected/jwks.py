@@ -35,8 +35,8 @@ STALE_SECONDS = 24 * 3600.0
 """Seconds for which keys are used when they cannot be fetched again: an outage over night stops nobody."""
 
 UNKNOWN_SECONDS = 30.0
-"""Seconds between two fetches for the sake of a key that is not known: a flood of made-up tokens causes one fetch, and a new
-key is found this late at worst."""
+"""Seconds between two fetches for the sake of a key that is not known: a flood of made-up tokens causes one fetch, and
+a key that was added is found this late at worst."""
 
 RETRY_SECONDS = 5.0
 """Seconds after a fetch that failed, before the next one."""

@@ -24,8 +24,8 @@ from mcpcore_transports.protected.verifier import TokenRefused, TokenUnknown, To
 __all__ = ("MAX_VERIFIED", "TOKEN_TYPES", "VERIFIED_SECONDS", "JwtVerifier")
 
 VERIFIED_SECONDS = 60.0
-"""Seconds for which a signature that was good is not looked at again, which takes more than all else about a request. The dates
-and the audience of its token are, each time. A key that is withdrawn is trusted for this much longer."""
+"""Seconds for which a signature that was good is not looked at again, which takes more than all else about a request.
+The dates and the audience of its token are, each time. A key that is withdrawn is trusted for this much longer."""
 
 MAX_VERIFIED = 10_000
 """Tokens whose claims are kept, by a hash of the token; the one used longest ago is forgotten first. Some 20 MB."""
@@ -61,8 +61,8 @@ class JwtVerifier(TokenVerifier):
     required
         Claims that have to be there beside iss, sub, aud and exp.
     leeway, allow_private, ssl_context, timeout
-        Seconds that clocks may differ; whether the keys' URL may lead to a private address (never to a link-local one); what to trust for it
-        instead of what the system does; seconds for one fetch.
+        Seconds that clocks may differ; whether the keys' URL may lead to a private address or to this machine (never to
+        a link-local address); what to trust for it instead of what the system does; seconds for one fetch.
 
     Raises `LocalProtocolError` for settings that cannot be, and without the extra `mcpcore[auth]`.
     """

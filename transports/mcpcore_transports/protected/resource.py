@@ -31,7 +31,8 @@ from mcpcore_transports.web.exchange import WebRequest
 __all__ = ("RETRY_SECONDS", "Protected", "guard_of")
 
 RETRY_SECONDS = 5
-"""Seconds after which a client should come back that could not be verified: about when a restarted authorization server answers."""
+"""Seconds after which a client should come back that could not be verified: about when a restarted authorization server
+answers."""
 
 logger: logging.Logger = logging.getLogger("mcpcore.auth")
 
