@@ -272,7 +272,11 @@ async def test_what_was_closed_opens_again(asked: Asked) -> None:
 
 def test_settings_that_cannot_be() -> None:
     secret: Any = {"client_id": "a", "client_secret": "s3cret", "issuer": "https://login.example.com"}
-    for url, options in (("http://login.example.com/", {}), ("https://login.example.com/", {"method": "query"})):
+    wrong: list[tuple[str, Any]] = [
+        ("http://login.example.com/", {}),
+        ("https://login.example.com/", {"method": "query"}),
+    ]
+    for url, options in wrong:
         with pytest.raises(LocalProtocolError) as refused:
             IntrospectionVerifier(url, **secret, **options)
         assert "s3cret" not in str(refused.value)
