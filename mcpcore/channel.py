@@ -9,7 +9,6 @@ A transport supplies a `Channel`. `memory_pair()` is the smallest one: two queue
 """
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,6 +19,7 @@ from mcpcore.errors import ConnectionLost
 from mcpcore.jsonrpc import Message
 from mcpcore.principal import Principal
 from mcpcore.revisions import Revision
+from mcpcore.wakeup import Wakeup, make_wakeup
 
 __all__ = (
     "CHANNEL_MESSAGES",
@@ -143,9 +143,9 @@ class Inbox(ReplyChannel):
     def __init__(self, limit: int = INBOX_MESSAGES) -> None:
         super().__init__()
         self._limit = limit
-        self._waiting: deque[Envelope] = deque()
+        self._waiting: list[Envelope] = []  # short, and a deque would take a kilobyte of every idle session
         self._failure: ConnectionLost | None = None
-        self._arrived: anyio.Event | None = None
+        self._arrived: Wakeup | None = None
         self._left: anyio.Event | None = None
         self.dropped: int = 0
         """Messages that a transport discarded because this inbox stayed full."""
@@ -178,7 +178,6 @@ class Inbox(ReplyChannel):
         self._waiting.append(envelope)
         if self._arrived is not None:
             self._arrived.set()
-            self._arrived = None
         return True
 
     def holds(self, wanted: Callable[[Message], bool]) -> bool:
@@ -197,9 +196,9 @@ class Inbox(ReplyChannel):
             if self.closed:
                 raise anyio.ClosedResourceError
             if self._arrived is None:
-                self._arrived = anyio.Event()
+                self._arrived = make_wakeup()
             await self._arrived.wait()
-        envelope = self._waiting.popleft()
+        envelope = self._waiting.pop(0)
         if self._left is not None:
             self._left.set()
             self._left = None
@@ -210,16 +209,16 @@ class Inbox(ReplyChannel):
         self._failure = failure
         if self._arrived is not None:
             self._arrived.set()
-            self._arrived = None
 
     def close(self, reason: str | None = None) -> None:
         if self.closed:
             return
         self._waiting.clear()
         super().close(reason)
-        for event in (self._arrived, self._left):
-            if event is not None:
-                event.set()
+        if self._arrived is not None:
+            self._arrived.set()
+        if self._left is not None:
+            self._left.set()
 
 
 class Channel(ABC):

@@ -124,8 +124,8 @@ class Dispatch(Role):
         self._known = KnownTerms()
         self._session: Session | None = None
         self._watching: Watching | None = None
-        self._notices: deque[tuple[Callable[[Any], Awaitable[None]], Any]] = deque(maxlen=MAX_NOTICES)
-        self._noticing = False
+        self._notices: deque[tuple[Callable[[Any], Awaitable[None]], Any]] | None = None
+        """What waits for the task that tells the application; None while there is no such task."""
         self._info = msgspec.to_builtins(host.info)
 
     def attach(self, session: Session) -> None:
@@ -216,10 +216,10 @@ class Dispatch(Role):
                 self._watching.follow()
         handler = self._host.notification_handler(notification.method)
         if handler is not None and self._session is not None:
+            if self._notices is None:
+                self._notices = deque(maxlen=MAX_NOTICES)
+                self._session.start_soon(self._notice, self._notices)
             self._notices.append((handler, notification.params))
-            if not self._noticing:
-                self._noticing = True
-                self._session.start_soon(self._notice)
 
     def _modern_handler(self, method: str, terms: Terms) -> MethodHandler | None:
         spec = REQUESTS.get(method)
@@ -347,16 +347,16 @@ class Dispatch(Role):
         self._handshake.set_level(params.level)
         return EmptyResult()
 
-    async def _notice(self) -> None:
+    async def _notice(self, notices: deque[tuple[Callable[[Any], Awaitable[None]], Any]]) -> None:
         try:
-            while self._notices:
-                handler, params = self._notices.popleft()
+            while notices:
+                handler, params = notices.popleft()
                 try:
                     await handler(params)
                 except Exception:
                     logger.exception("a notification handler failed")
         finally:
-            self._noticing = False
+            self._notices = None
 
 
 class _Mute(Asker):

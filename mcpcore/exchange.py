@@ -45,10 +45,12 @@ class ExchangeStatistics(msgspec.Struct, frozen=True, kw_only=True):
 class Exchange(Generic[Theirs, Ours]):
     """The two tables of one pipe: `Theirs` is how we answer the peer, `Ours` where its answers go."""
 
+    __slots__ = ("_awaited", "_duplicates", "_late", "_orphans", "_owed", "_silent")
+
     def __init__(self) -> None:
         self._owed: dict[RequestId, Theirs] = {}
         self._awaited: dict[RequestId, Ours] = {}
-        self._silent: set[RequestId] = set()
+        self._silent: dict[RequestId, None] = {}
         self._duplicates = self._orphans = self._late = 0
 
     def accept(self, id: RequestId, reply: Theirs) -> bool:
@@ -77,14 +79,14 @@ class Exchange(Generic[Theirs, Ours]):
             raise LocalProtocolError(f"a request with the id {id!r} is in flight; give each request its own id")
         self._awaited[id] = home
         if not cancellable:
-            self._silent.add(id)
+            self._silent[id] = None
 
     def answered(self, id: RequestId | None) -> Ours | None:
         """The peer answers. None when nobody waits for it."""
         home = None
         if id is not None:
             home = self._awaited.pop(id, None)
-            self._silent.discard(id)
+            self._silent.pop(id, None)
         if home is None:
             self._orphans += 1
         return home
@@ -92,7 +94,7 @@ class Exchange(Generic[Theirs, Ours]):
     def withdraw(self, id: RequestId) -> bool:
         """Our caller gave up. True when the peer must be told."""
         silent = id in self._silent
-        self._silent.discard(id)
+        self._silent.pop(id, None)
         return self._awaited.pop(id, None) is not None and not silent
 
     def home_of(self, token: RequestId | None) -> Ours | None:

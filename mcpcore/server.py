@@ -88,6 +88,41 @@ class _Entered:
         self.left = anyio.Event()
 
 
+class _Visit:
+    """`Server.running` as a context manager. A generator would weigh on every session for as long as it lasts."""
+
+    __slots__ = ("_entered", "_first", "_server")
+
+    def __init__(self, server: "Server") -> None:
+        self._server = server
+        self._entered: _Entered | None = None
+        self._first: AbstractAsyncContextManager[Any] | None = None
+
+    async def __aenter__(self) -> Any:
+        server = self._server
+        while server._entering is not None:  # if that fails, the next one tries
+            await server._entering.wait()
+        if server._entered is None and server._lifespan is None:
+            server._entered = _Entered(None)
+        entered = self._entered = server._entered
+        if entered is None:
+            self._first = server._first()
+            return await self._first.__aenter__()
+        entered.users += 1
+        return entered.value
+
+    async def __aexit__(self, *error: Any) -> bool | None:
+        server, entered = self._server, self._entered
+        if self._first is not None:
+            return await self._first.__aexit__(*error)
+        assert entered is not None
+        entered.users -= 1
+        entered.left.set()
+        if server._lifespan is None and not entered.users:
+            server._entered = server._stateless = None
+        return None
+
+
 class Server:
     """What it offers is the same for every client, transport and revision.
 
@@ -347,27 +382,15 @@ class Server:
 
     # ------------------------------------------------------------------ running it
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Any]:
+    def running(self) -> AbstractAsyncContextManager[Any]:
         """Enter the lifespan, or share it when it is entered already; yields what it yielded.
 
         Whoever entered it first leaves it last: on leaving, it waits `LEAVE_SECONDS` for the others.
         """
-        while self._entering is not None:  # if that fails, the next one tries
-            await self._entering.wait()
-        if self._entered is None and self._lifespan is None:
-            self._entered = _Entered(None)
-        entered = self._entered
-        if entered is not None:
-            entered.users += 1
-            try:
-                yield entered.value
-            finally:
-                entered.users -= 1
-                entered.left.set()
-                if self._lifespan is None and not entered.users:
-                    self._entered = self._stateless = None
-            return
+        return _Visit(self)
+
+    @asynccontextmanager
+    async def _first(self) -> AsyncIterator[Any]:
         assert self._lifespan is not None
         async with AsyncExitStack() as stack:
             self._entering = anyio.Event()

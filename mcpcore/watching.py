@@ -24,6 +24,8 @@ __all__ = ("MAX_SUBSCRIPTIONS", "Watching")
 MAX_SUBSCRIPTIONS = 1000
 """Resource URIs that one session or one listen may watch."""
 
+_EVERY_LIST = frozenset(LIST_CHANGED.values())
+
 
 class Watching:
     """The subscriptions of one session."""
@@ -45,7 +47,7 @@ class Watching:
     def follow(self) -> Subscriber:
         """What a handshake session is told: every list change from the start, resources as it subscribes."""
         if self._subscriber is None:
-            self._subscriber = Subscriber(set(LIST_CHANGED.values()), set(), self._wake)
+            self._subscriber = Subscriber(_EVERY_LIST, {}, self._wake)
             self._publisher.subscribe(self._subscriber)
         return self._subscriber
 
@@ -54,12 +56,12 @@ class Watching:
         uris = self.follow().uris
         if len(uris) >= MAX_SUBSCRIPTIONS and params.uri not in uris:
             raise InvalidParams(f"{MAX_SUBSCRIPTIONS} resources are watched, which is the limit; unsubscribe first")
-        uris.add(params.uri)
+        uris[params.uri] = None
         return EmptyResult()
 
     async def unsubscribe(self, context: Context, params: Any) -> EmptyResult:
         """Answers resources/unsubscribe."""
-        self.follow().uris.discard(params.uri)
+        self.follow().uris.pop(params.uri, None)
         return EmptyResult()
 
     def _wake(self) -> None:
@@ -99,8 +101,8 @@ class Watching:
             "prompts": honoured.prompts_list_changed,
             "resources": honoured.resources_list_changed,
         }
-        lists = {LIST_CHANGED[kind] for kind, yes in wanted.items() if yes}
-        subscriber = Subscriber(lists, set(honoured.resource_subscriptions or ()), wake)
+        lists = frozenset(LIST_CHANGED[kind] for kind, yes in wanted.items() if yes)
+        subscriber = Subscriber(lists, dict.fromkeys(honoured.resource_subscriptions or ()), wake)
         self._publisher.subscribe(subscriber)
         self._session.when_ending.add(wake)
         try:

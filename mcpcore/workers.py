@@ -5,7 +5,6 @@ task for itself, because the next worker is on its way before any request is beg
 before it arrives.
 """
 
-from collections import deque
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
 from math import inf
@@ -17,6 +16,7 @@ import anyio.lowlevel
 from anyio.abc import TaskGroup
 
 from mcpcore.channel import Envelope
+from mcpcore.wakeup import Wakeup, make_wakeup
 
 __all__ = ("MAX_RESTING", "TURN_SECONDS", "Workers")
 
@@ -65,7 +65,7 @@ class Workers:
         self._when_done = when_done
         self._tasks: TaskGroup | None = None
         self._context = Context()
-        self._resting: list[anyio.Event] = []
+        self._resting: list[Wakeup] = []
         self._coming = 0
         """Workers that were called and have not begun."""
         self._turning = 0
@@ -73,7 +73,7 @@ class Workers:
         self._pace = 1
         """Workers to call next."""
         self.running: int = 0
-        self.waiting: deque[Envelope] = deque()
+        self.waiting: list[Envelope] = []  # a deque would take a kilobyte of every idle session
 
     def start(self, tasks: TaskGroup) -> None:
         """Live in `tasks`, with the context variables that are set here and not those of who calls."""
@@ -94,7 +94,7 @@ class Workers:
     async def _work(self) -> None:
         context = _identities(copy_context())
         cancellations = _cancellations()
-        called: anyio.Event | None = None
+        called: Wakeup | None = None
         try:
             while True:
                 called = None
@@ -109,7 +109,7 @@ class Workers:
                 self._pace = 1
                 if len(self._resting) >= self._max_resting:
                     return
-                called = anyio.Event()
+                called = make_wakeup()
                 self._resting.append(called)
                 await called.wait()
         except anyio.get_cancelled_exc_class():
@@ -129,7 +129,7 @@ class Workers:
             self._pace *= 2  # whoever is at work waits for something, so they all may
         turned = perf_counter()
         while self.waiting:
-            envelope = self.waiting.popleft()
+            envelope = self.waiting.pop(0)
             self.running += 1
             self.call()
             try:

@@ -301,7 +301,8 @@ class Upward(Way):
             "prompts": honoured.prompts_list_changed,
             "resources": honoured.resources_list_changed,
         }
-        subscriber = Subscriber({LIST_CHANGED[kind] for kind, yes in kinds.items() if yes}, uris, wake)
+        lists = frozenset(LIST_CHANGED[kind] for kind, yes in kinds.items() if yes)
+        subscriber = Subscriber(lists, dict.fromkeys(uris), wake)
         self._publisher.subscribe(subscriber)
         call.session.when_ending.add(wake)
         meta = {META_SUBSCRIPTION_ID: call.id}

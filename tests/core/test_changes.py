@@ -328,7 +328,7 @@ async def test_what_the_server_does_not_tell_cannot_be_listened_to() -> None:
 def test_a_subscriber_holds_each_change_once() -> None:
     woken: list[int] = []
     publisher = Publisher()
-    subscriber = Subscriber({LIST_CHANGED["tools"]}, {"x:"}, lambda: woken.append(1))
+    subscriber = Subscriber(frozenset((LIST_CHANGED["tools"],)), {"x:": None}, lambda: woken.append(1))
     publisher.subscribe(subscriber)
     for _ in range(3):
         publisher.publish(Change(LIST_CHANGED["tools"]))

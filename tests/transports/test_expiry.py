@@ -91,13 +91,13 @@ async def test_streams_of_every_kind_end_with_their_token(monkeypatch: pytest.Mo
                 answer = await wire.ask("POST", event.data, {"Content-Type": "application/json"}, _body())
                 assert (answer.status, await answer.body()) == (202, b"accepted\n")
             now[0] += 1800
-            site.endpoint._expiries._wake()
+            site.endpoint._expiries.look()
             with anyio.fail_after(PATIENCE_SECONDS):
                 await reading.events()
                 await two.ended()
             assert len(site.endpoint._expiries) == 1  # whoever posted with a later token listens on
             now[0] += 1800
-            site.endpoint._expiries._wake()
+            site.endpoint._expiries.look()
             with anyio.fail_after(PATIENCE_SECONDS):
                 await old.events()
             assert len(site.endpoint._expiries) == 0

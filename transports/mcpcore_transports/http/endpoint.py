@@ -6,8 +6,7 @@ a session id names what came before.
 """
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -58,7 +57,10 @@ class Endpoint:
         self._server = server
         self._options = options
         self.sessions: SessionTable = SessionTable(
-            self._serve_session, options.store, max_sessions=options.max_sessions, idle_seconds=options.idle_seconds
+            partial(server.serve_channel, grace=0),
+            options.store,
+            max_sessions=options.max_sessions,
+            idle_seconds=options.idle_seconds,
         )
         self.paths: tuple[str, ...] = tuple(path for path in (options.path, options.sse_path) if path)
         """Where clients come in, the main one first."""
@@ -164,9 +166,11 @@ class Endpoint:
             if type(response) is MeasuredResponse:
                 response.belongs(self._traffic.of("http", "legacy"), 0, 0)
             if request.method == "GET" and SESSION_HEADER in request.headers:
-                async with self._open_stream(response, cors) as admitted:
-                    if admitted:
+                if await self._begin_stream(response, cors):
+                    try:
                         await self._handshake.without_body(request, response, origin, cors)
+                    finally:
+                        self._open_streams -= 1
             else:
                 await self._handshake.without_body(request, response, origin, cors)
         else:
@@ -233,11 +237,13 @@ class Endpoint:
             self._waiting.add(reply)
             try:
                 if message.method == "subscriptions/listen":
-                    async with self._open_stream(response, cors) as admitted:
-                        if not admitted:
-                            return
+                    if not await self._begin_stream(response, cors):
+                        return
+                    try:
                         with self._expiries.ending(origin.principal, reply.close):
                             await self._server.answer(Envelope(message, reply, origin))
+                    finally:
+                        self._open_streams -= 1
                 else:
                     await self._server.answer(Envelope(message, reply, origin))
             finally:
@@ -257,9 +263,6 @@ class Endpoint:
         error = RequestError(CODE_INVALID_REQUEST, f"this revision has no {what}: post one request or notification")
         await send_error(response, error_response(None, error), cors, status=400)
 
-    async def _serve_session(self, session: Any) -> None:
-        await self._server.serve_channel(session, grace=0)
-
     # ------------------------------------------------------------------ HTTP+SSE
 
     async def _sse(self, request: WebRequest, response: WebResponse, caller: Caller, cors: Headers) -> None:
@@ -269,9 +272,11 @@ class Endpoint:
         origin = caller.origin("sse")
         if type(response) is MeasuredResponse:
             response.belongs(self._traffic.of("sse", "legacy"), 0, 0)
-        async with self._open_stream(response, cors) as admitted:
-            if admitted:
+        if await self._begin_stream(response, cors):
+            try:
                 await self.streams.stream(self._server, request, response, origin, cors)
+            finally:
+                self._open_streams -= 1
 
     async def _sse_message(self, request: WebRequest, response: WebResponse, caller: Caller, cors: Headers) -> None:
         if request.method != "POST":
@@ -289,19 +294,15 @@ class Endpoint:
         else:
             await refuse(response, 404, "there is no such session: open the event stream again", cors)
 
-    @asynccontextmanager
-    async def _open_stream(self, response: WebResponse, cors: Headers) -> AsyncIterator[bool]:
-        """A place among the streams that stay open; False when there was none and the request was refused."""
+    async def _begin_stream(self, response: WebResponse, cors: Headers) -> bool:
+        """Take a place among the streams that stay open, for the caller to give back; False when there was none and
+        the request was refused. No context manager, which would weigh on each of them."""
         if self._open_streams >= self._options.max_streams:
             text = f"{self._open_streams} event streams are open, which is the limit (--max-streams); come back later"
             await refuse(response, 503, text, (("retry-after", "5"), *cors))
-            yield False
-            return
+            return False
         self._open_streams += 1
-        try:
-            yield True
-        finally:
-            self._open_streams -= 1
+        return True
 
     def _cors(self, request: WebRequest) -> Headers:
         return self._options.policy.response_headers(request.headers.get("origin"))

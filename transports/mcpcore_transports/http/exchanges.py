@@ -22,6 +22,8 @@ class Closable(Protocol):
 class SessionExchange:
     """The requests of one session, both ways."""
 
+    __slots__ = ("_asked", "_running", "dropped")
+
     def __init__(self) -> None:
         self._running: dict[int | str, list[Closable]] = {}
         self._asked: Exchange[Closable, Inbox] = Exchange()
@@ -43,6 +45,8 @@ class SessionExchange:
             streams.remove(stream)
             if not streams:
                 del self._running[id]
+                if not self._running:
+                    self._running.clear()  # one that was emptied piece by piece keeps its table
 
     def cancelled(self, params: CancelledNotificationParams) -> None:
         """The client cancels: every request with that id, since it names no other."""

@@ -1,5 +1,8 @@
 """Streamable HTTP of the handshake era, 2025-03-26 to 2025-11-25: sessions, their streams, and coming back to them."""
 
+from collections.abc import Collection
+from functools import partial
+
 import anyio
 
 from mcpcore.channel import Origin
@@ -79,14 +82,16 @@ class HandshakeExchange:
             return
         # The newest reader wins: an older one may be a connection that died without telling.
         reader = stream.attach()
-        request.when_gone(lambda: stream.detach(reader))
+        leave = partial(stream.detach, reader)
+        request.when_gone(leave)
         try:
-            with self._expiries.ending(origin.principal, lambda: stream.detach(reader)):
+            with self._expiries.ending(origin.principal, leave):
                 await response.start(200, (*EVENT_STREAM_HEADERS, *cors), idle_bytes=KEEP_ALIVE)
-                seen: set[str] = set()
+                seen: Collection[str] = ()
                 if last_id is not None:
-                    for event in await self._options.store.after(session.id, last_id) or ():
-                        seen.add(event.id)
+                    kept = await self._options.store.after(session.id, last_id) or ()
+                    seen = {event.id for event in kept}
+                    for event in kept:
                         await response.send(self._event(Item(event.data, event.id)))
                 elif session.primes:
                     stream.primes = True
@@ -191,9 +196,9 @@ class HandshakeExchange:
             return
         first = b"" if item is None else self._event(item)
         await response.start(200, (*EVENT_STREAM_HEADERS, *cors), first=first, idle_bytes=KEEP_ALIVE)
-        await self._relay(response, reader, set())
+        await self._relay(response, reader, ())
 
-    async def _relay(self, response: WebResponse, reader: Reader, seen: set[str]) -> None:
+    async def _relay(self, response: WebResponse, reader: Reader, seen: Collection[str]) -> None:
         """Send what comes, until the stream is over or another response reads it."""
         last = b""
         while (item := await reader.next()) is not None:

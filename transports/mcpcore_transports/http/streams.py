@@ -11,6 +11,7 @@ import msgspec
 
 from mcpcore.channel import Envelope, Inbox, ReplyChannel
 from mcpcore.jsonrpc import ErrorResponse, Notification, Request, Response, encode
+from mcpcore.wakeup import Wakeup, make_wakeup
 from mcpcore_transports.http.exchanges import SessionExchange
 from mcpcore_transports.http.replay import ReplayStore
 
@@ -44,10 +45,12 @@ class Item(msgspec.Struct, frozen=True):
 class Reader:
     """One HTTP response that reads a stream. The newest one wins; an older one is told that it has been replaced."""
 
+    __slots__ = ("_arrived", "_items", "_left", "_size", "ended")
+
     def __init__(self) -> None:
         self._items: list[Item] = []  # a deque would take a kilobyte of every stream that waits
         self._size = 0
-        self._arrived: anyio.Event | None = None
+        self._arrived: Wakeup | None = None
         self._left: anyio.Event | None = None
         self.ended: bool = False
 
@@ -56,7 +59,8 @@ class Reader:
         while not self._items:
             if self.ended:
                 return None
-            self._arrived = anyio.Event()
+            if self._arrived is None:
+                self._arrived = make_wakeup()
             await self._arrived.wait()
         item = self._items.pop(0)
         self._size -= len(item.data)
@@ -70,7 +74,6 @@ class Reader:
         self._size += len(item.data)
         if self._arrived is not None:
             self._arrived.set()
-            self._arrived = None
 
     async def wait_not_full(self) -> None:
         """Wait while more than `STREAM_BYTES` are unread and somebody may still read them."""
@@ -81,9 +84,10 @@ class Reader:
 
     def end(self) -> None:
         self.ended = True
-        for event in (self._arrived, self._left):
-            if event is not None:
-                event.set()
+        if self._arrived is not None:
+            self._arrived.set()
+        if self._left is not None:
+            self._left.set()
 
 
 class Stream(ReplyChannel):
@@ -168,6 +172,8 @@ class Stream(ReplyChannel):
         """Make an event stream of the response, if it is not one already."""
         async with self._order:
             await self._begin()
+        if not self._order.locked():  # nobody waits for it either, and a stream may be silent from here on
+            self._lock = None
 
     async def _begin(self) -> None:
         if not self.streaming and not self.done:
