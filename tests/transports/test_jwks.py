@@ -177,6 +177,27 @@ async def test_an_issuer_that_is_down_is_left_alone_for_a_while_and_old_keys_go_
         await keys.find("ES256", "one")
 
 
+async def test_an_issuer_that_hangs_stops_one_request_and_not_all(issuer: Issuer) -> None:
+    clock, asked, over = Clock(), anyio.Event(), anyio.Event()
+    keys = remote(issuer, clock)
+    await keys.find("ES256", "one")
+
+    async def hanging(path: str, caller: Caller) -> bool:
+        asked.set()
+        await over.wait()
+        return False
+
+    issuer.answer = hanging
+    clock.now += FRESH_SECONDS
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(keys.find, "ES256", "one")
+        with anyio.fail_after(5):
+            await asked.wait()
+            assert len(await keys.find("ES256", "one")) == 1
+            assert not over.is_set()
+        over.set()
+
+
 async def html(path: str, caller: Caller) -> None:
     await caller.send(ok(b"<html>log in</html>", b"content-type: text/html\r\n"))
 

@@ -98,6 +98,7 @@ def page(path: str, reply: Reply) -> Callable[[ProtectedSite], None]:
         (page(PRM, Reply(200, b"x" * 10_000_000)), DiscoveryFailed, "more than 1048576 bytes"),
         (page(PRM, Reply(500)), DiscoveryFailed, "HTTP 500"),
         (page(PRM, Reply(302, location="https://elsewhere.example/")), UntrustedMetadata, "another origin"),
+        (page(PRM, Reply(302, location="https://[")), UntrustedMetadata, "another origin"),
         (page(PRM, Reply(302, location=PRM)), DiscoveryFailed, "redirects more than 3 times"),
         (page("/register", json_page({"error": "invalid_redirect_uri"}, 400)), RegistrationFailed, "redirect_port"),
         (page("/register", Reply(200, b"<html>")), RegistrationFailed, "no client_id"),

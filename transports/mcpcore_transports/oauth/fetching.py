@@ -68,8 +68,12 @@ class Fetcher:
             location = answer.headers.get("location") if answer.status in REDIRECTS else None
             if location is None:
                 return _fetched(answer)
-            url = urljoin(url, location)
-            if origin_of(url) != origin:
+            try:
+                url = urljoin(url, location)
+                elsewhere = origin_of(url) != origin
+            except ValueError:
+                elsewhere = True  # it is no URL at all
+            if elsewhere:
                 raise UntrustedMetadata(
                     f"{what} redirects to another origin; that was not followed. Tell its operator to answer in place"
                 )

@@ -122,7 +122,9 @@ class RemoteKeys:
 
     async def find(self, algorithm: str, kid: str | None) -> list[Any]:
         """The keys that a token of this header may be signed with. Raises `VerifierUnavailable`."""
-        if self._keys is None or self._age() >= FRESH_SECONDS:
+        # While one task fetches, the others go on with what there is: an issuer that hangs stops one request at a time.
+        enough = FRESH_SECONDS if self._fetching is None else STALE_SECONDS
+        if self._keys is None or self._age() >= enough:
             await self._fetch(RETRY_SECONDS)
             if self._keys is None or (self._failure is not None and self._age() >= STALE_SECONDS):
                 raise VerifierUnavailable(str(self._failure))
