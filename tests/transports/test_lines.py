@@ -4,7 +4,7 @@ import json
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mcpcore.jsonrpc import OVERSIZE_KEPT_BYTES, Oversize
@@ -35,6 +35,7 @@ def reference(stream: bytes, limit: int = LIMIT) -> list[bytes | Oversize]:
     return frames
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(pieces)
 def test_any_chunking_gives_the_same_lines(chunks: list[bytes]) -> None:
     stream = b"".join(chunks)
@@ -110,6 +111,7 @@ def test_a_long_line_is_copied_a_constant_number_of_times() -> None:
     assert len(line) == size
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.dictionaries(st.text(max_size=5), st.text(max_size=10), max_size=3), max_size=5), st.booleans())
 def test_what_is_encoded_is_one_line_each_and_says_the_same(values: list[dict[str, str]], indent: bool) -> None:
     frames = [json.dumps(value, ensure_ascii=False, indent=2 if indent else None).encode() for value in values]
