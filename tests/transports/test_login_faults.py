@@ -187,8 +187,8 @@ async def test_a_name_cannot_call_itself_this_machine(found: str, monkeypatch: p
     async with await OAuth()._fetcher("https://rebinds.example/mcp") as fetcher:
         for inside in ("http://localhost:8080/admin", "https://127.0.0.1/", "https://169.254.169.254/latest"):
             with pytest.raises(UntrustedMetadata, match="further inside"):
-                fetcher.reach.check_url(inside, "it")
-        fetcher.reach.check_url("https://10.0.0.2/", "it")
+                fetcher.check_url(inside, "it")
+        fetcher.check_url("https://10.0.0.2/", "it")
 
 
 async def test_an_issuer_that_was_given_is_the_only_one() -> None:
