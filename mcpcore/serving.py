@@ -206,9 +206,10 @@ async def _main(
     with sole_error():
         async with anyio.create_task_group() as tasks:
 
-            async def stop_on_signal() -> None:
+            async def stop_on_signal(*, task_status: TaskStatus[None]) -> None:
                 nonlocal stopped_by
                 with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                    task_status.started()
                     async for received in signals:
                         if stopped_by is not None:  # asked twice: do not wait any longer
                             tasks.cancel_scope.cancel()
@@ -221,7 +222,7 @@ async def _main(
 
             # Signals reach the main thread only, and on Windows Ctrl+C arrives as KeyboardInterrupt by itself.
             if sys.platform != "win32" and threading.current_thread() is threading.main_thread():
-                tasks.start_soon(stop_on_signal)
+                await tasks.start(stop_on_signal)  # before anybody is answered, who may then want it to stop
             told = anyio.TASK_STATUS_IGNORED if listening is None else _Told(listening)
             await serve(server, transport, grace=grace, task_status=told, **options)
             tasks.cancel_scope.cancel()
