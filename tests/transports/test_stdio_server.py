@@ -376,6 +376,30 @@ async def test_a_host_that_never_reads_stderr_does_not_stop_the_server(anyio_bac
         assert await host.text(2) == "3"
 
 
+THREADS_THAT_PRINT = """
+import sys, threading
+from mcpcore_transports.stdio import stderr
+stderr.STALL_SECONDS = 0.1
+raised = []
+threading.excepthook = raised.append
+with stderr.patient_stderr():
+    threads = [threading.Thread(target=sys.stderr.write, args=("x" * 200_000,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+print(raised)
+"""
+
+
+async def test_threads_may_print_at_the_same_time() -> None:
+    """Nobody reads, so all of them wait for room at once."""
+    with anyio.fail_after(PATIENCE_SECONDS):
+        async with await anyio.open_process([sys.executable, "-c", THREADS_THAT_PRINT], env=environment()) as process:
+            assert process.stdout is not None
+            assert await process.stdout.receive() == b"[]\n"
+
+
 async def test_files_instead_of_pipes(anyio_backend: str, tmp_path: Path) -> None:
     asked, answered = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
     asked.write_bytes(

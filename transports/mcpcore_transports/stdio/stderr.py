@@ -12,6 +12,7 @@ import os
 import select
 import stat
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -59,6 +60,9 @@ class _Unblocked(io.RawIOBase):
     def __init__(self) -> None:
         self._ready = select.poll()
         self._ready.register(_STDERR, select.POLLOUT)
+        # Tools print from worker threads, and of two that find room for `ROOM_BYTES` only one may have it. A signal
+        # handler may print as well, in the middle of a write of its own thread.
+        self._turn = threading.RLock()
         self._patience = STALL_SECONDS
         self.dropped = 0
         """Bytes."""
@@ -72,11 +76,12 @@ class _Unblocked(io.RawIOBase):
     def write(self, data: Any) -> int:
         rest = memoryview(data).cast("B")
         size = len(rest)
-        with suppress(OSError):  # nobody will read it any more, which is no reason to fail
-            while rest and self._ready.poll(self._patience * 1000):
-                self._patience = STALL_SECONDS
-                rest = rest[os.write(_STDERR, rest[:ROOM_BYTES]) :]
-        if rest:
-            self._patience = 0.0
-            self.dropped += len(rest)
+        with self._turn:
+            with suppress(OSError):  # nobody will read it any more, which is no reason to fail
+                while rest and self._ready.poll(self._patience * 1000):
+                    self._patience = STALL_SECONDS
+                    rest = rest[os.write(_STDERR, rest[:ROOM_BYTES]) :]
+            if rest:
+                self._patience = 0.0
+                self.dropped += len(rest)
         return size
