@@ -17,7 +17,6 @@ import traceback
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 SLOWER = 50
@@ -131,11 +130,18 @@ def limit() -> dict[str, Callable[..., Any]]:
         anyio.run(limit_stdio.tasks, backend=backend)
 
     def http(backend: str, requests: int, port: int) -> None:
-        def stop(number: int, frame: FrameType | None) -> None:
-            os._exit(0)
+        async def stop() -> None:
+            # Not `signal.signal`: the kernel may hand the signal to another thread, and this one would sleep on.
+            with anyio.open_signal_receiver(signal.SIGTERM) as signals:
+                async for _ in signals:
+                    os._exit(0)
 
-        signal.signal(signal.SIGTERM, stop)
-        anyio.run(limit_http.listen, port, "h11", backend=backend)
+        async def main() -> None:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(stop)
+                await limit_http.listen(port, "h11")
+
+        anyio.run(main, backend=backend)
 
     def memory(backend: str, requests: int, port: int) -> None:
         async def main() -> None:
