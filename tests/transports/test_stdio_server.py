@@ -397,7 +397,7 @@ async def test_threads_may_print_at_the_same_time() -> None:
     with anyio.fail_after(PATIENCE_SECONDS):
         async with await anyio.open_process([sys.executable, "-c", THREADS_THAT_PRINT], env=environment()) as process:
             assert process.stdout is not None
-            assert await process.stdout.receive() == b"[]\n"
+            assert b"".join([piece async for piece in process.stdout]) == b"[]\n"
 
 
 async def test_files_instead_of_pipes(anyio_backend: str, tmp_path: Path) -> None:
