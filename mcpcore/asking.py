@@ -125,7 +125,7 @@ class _SoleFault:
             raise (faults or sole) from None
 
 
-sole_fault = _SoleFault()
+sole_fault: _SoleFault = _SoleFault()
 """A context manager that raises what a handler's own task groups wrapped, where its type says what to answer. Any
 other group stays one.
 

@@ -18,7 +18,8 @@ class Era(Enum):
     MODERN = "modern"
     """In the `_meta` of every request, with no session at all: 2026-07-28."""
 
-    __hash__ = object.__hash__
+
+Era.__hash__ = object.__hash__  # type: ignore[method-assign]  # every message asks; that of enum is written in Python
 
 
 class Revision(StrEnum):

@@ -22,16 +22,16 @@ class _Direction:
     """Frames on their way from one end to the other."""
 
     def __init__(self, limit: int) -> None:
-        self.limit = limit
+        self.limit: int = limit
         self.frames: deque[bytes] = deque()
-        self.size = 0
-        self.ended = False
+        self.size: int = 0
+        self.ended: bool = False
         """The writer said that nothing follows."""
         self.lost: str | None = None
         """Why the connection broke, in the words that both ends hear."""
-        self.deaf = False
+        self.deaf: bool = False
         """The reader is gone."""
-        self._changed = anyio.Event()
+        self._changed: anyio.Event = anyio.Event()
 
     def has_room(self, frame: bytes) -> bool:
         return not self.size or self.size + len(frame) <= self.limit

@@ -27,7 +27,7 @@ class SessionExchange:
     def __init__(self) -> None:
         self._running: dict[int | str, list[Closable]] = {}
         self._asked: Exchange[Closable, Inbox] = Exchange()
-        self.dropped = 0
+        self.dropped: int = 0
         """Notifications that nobody read in time."""
 
     @property

@@ -59,10 +59,10 @@ class Access:
     """What is known about one server."""
 
     def __init__(self, server: str) -> None:
-        self.server = server
+        self.server: str = server
         self.token: Token | None = None
         self.dpop: DpopKey | None = None
-        self.flight = Flight()
+        self.flight: Flight = Flight()
         self.loaded = False
         """Whether the storage has been looked at."""
         self.scopes: tuple[str, ...] = ()

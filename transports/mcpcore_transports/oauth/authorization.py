@@ -57,8 +57,8 @@ class AuthorizationRequest:
         scopes: Sequence[str],
         dpop_thumbprint: str | None = None,
     ) -> None:
-        self.issuer = server.issuer
-        self.redirect_uri = redirect_uri
+        self.issuer: str = server.issuer
+        self.redirect_uri: str = redirect_uri
         self._iss_promised = bool(server.authorization_response_iss_parameter_supported)
         self._pkce = Pkce.make()
         self._state: str | None = secrets.token_urlsafe(32)

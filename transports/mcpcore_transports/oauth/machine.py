@@ -2,8 +2,8 @@
 gives to a workload, or by one that an enterprise's identity provider vouches for (RFC 8693). No browser is opened."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias, Unpack
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeAlias, Unpack
 
 from mcpcore.errors import LocalProtocolError
 from mcpcore_transports.framing.addresses import Reach, Zone
@@ -36,7 +36,7 @@ class ClientCredentials(TokenAuthorization):
     `TokenOptions`.
     """
 
-    extensions = {"io.modelcontextprotocol/oauth-client-credentials": {}}  # noqa: RUF012 - nobody changes it
+    extensions: Mapping[str, Any] = {"io.modelcontextprotocol/oauth-client-credentials": {}}
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class EnterpriseManaged(TokenAuthorization):
     For the rest see `TokenOptions`; `allow_hosts` is for both.
     """
 
-    extensions = {"io.modelcontextprotocol/enterprise-managed-authorization": {}}  # noqa: RUF012 - nobody changes it
+    extensions: Mapping[str, Any] = {"io.modelcontextprotocol/enterprise-managed-authorization": {}}
 
     def __init__(
         self,
