@@ -39,7 +39,7 @@ def test_it_finds_what_it_looks_for(kind: str, server: Listening) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     tools = found.pop("tools")
-    assert len(tools) == len(set(tools)) == 18
+    assert len(tools) == len(set(tools)) == 19
     assert found == {
         "revision": LATEST_HANDSHAKE,
         "server": "ours",

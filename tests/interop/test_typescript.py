@@ -64,7 +64,7 @@ def test_it_lists_and_reads(run: Callable[[str], Any]) -> None:
     found = run("listing")
     assert (found["server"]["name"], found["server"]["version"]) == ("ours", "1.2.3")
     assert found["instructions"] == "Use it gently."
-    assert len(found["tools"]) == len(set(found["tools"])) == 18
+    assert len(found["tools"]) == len(set(found["tools"])) == 19
     assert {"add", "ask", "hang_as"} <= set(found["tools"])
     assert sorted(found["resources"]) == ["blob://logo", "config://app"]
     assert (found["config"], found["prompt"]) == ('{"port":80}', "Hello Bo")
