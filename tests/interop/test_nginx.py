@@ -326,7 +326,7 @@ async def test_a_call_whose_process_dies_is_not_made_again(instances: Any, tmp_p
                     await client.call_tool("work", {"name": "once", "seconds": 60})
 
             tasks.start_soon(call)
-            await until(log.exists)
+            await until(lambda: log.exists() and log.read_text() != "")  # it is there before what is written is
             for one in sites:
                 one.process.kill()
     assert log.read_text() == "once\n"
