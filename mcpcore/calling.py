@@ -1,11 +1,11 @@
 """Middleware around what a client asks: functions that see each request before it is sent, and its result."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any
 
 import msgspec
 
+from mcpcore.chain import chained
 from mcpcore.revisions import Revision
 from mcpcore.types.base import RequestId
 
@@ -32,10 +32,4 @@ Asking = Callable[[Asked, Ask], Awaitable[Any]]
 
 async def ask_through(middleware: Sequence[Asking], asked: Asked, ask: Ask) -> Any:
     """What `ask` returns, through the middleware, the first of it outermost."""
-    for one in reversed(middleware):
-        ask = partial(_call, one, ask)
-    return await ask(asked)
-
-
-async def _call(middleware: Asking, ask: Ask, asked: Asked) -> Any:
-    return await middleware(asked, ask)
+    return await chained(middleware, ask)(asked)

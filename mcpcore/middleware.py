@@ -1,12 +1,12 @@
 """Middleware: functions around what a handler receives and around what it sends."""
 
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 import msgspec
 
 from mcpcore.asking import Asker
+from mcpcore.chain import chained
 from mcpcore.context import Context
 
 __all__ = ("Inbound", "MethodHandler", "Next", "Outbound", "OutboundAsker", "Outgoing", "Send", "inward", "outward")
@@ -42,17 +42,12 @@ async def inward(middleware: list[Inbound], context: Context, handler: MethodHan
     async def innermost(context: Context) -> Any:
         return await handler(context, context.params)
 
-    chain: Next = innermost
-    for one in reversed(middleware):
-        chain = partial(_call_inbound, one, chain)
-    return await chain(context)
+    return await chained(middleware, innermost)(context)
 
 
 async def outward(middleware: list[Outbound], outgoing: Outgoing, send: Send) -> Any:
     """What `send` returns, through the middleware, the first of it outermost."""
-    for one in reversed(middleware):
-        send = partial(_call_outbound, one, send)
-    return await send(outgoing)
+    return await chained(middleware, send)(outgoing)
 
 
 class OutboundAsker(Asker):
@@ -69,11 +64,3 @@ class OutboundAsker(Asker):
 
     async def once(self, name: str, fn: Callable[[], Awaitable[Any]]) -> Any:
         return await self._asker.once(name, fn)
-
-
-async def _call_inbound(middleware: Inbound, chain: Next, context: Context) -> Any:
-    return await middleware(context, chain)
-
-
-async def _call_outbound(middleware: Outbound, chain: Send, outgoing: Outgoing) -> Any:
-    return await middleware(outgoing, chain)

@@ -22,6 +22,7 @@ TOGETHER = {
     "mcpcore.bridge.tap": ("core/test_piping.py", "notifications are what it takes out"),
     "mcpcore.catalogue.handler": ("core/test_tool.py", "tools, resources and prompts are its callers"),
     "mcpcore.cli.authorizing": ("cli/test_login.py", "logging in is what it is for"),
+    "mcpcore.chain": ("core/test_middleware.py", "middleware of servers and of clients is made by it"),
     "mcpcore.cli.question": ("cli/test_call.py", "it takes a terminal and a server that asks"),
     "mcpcore.cli.release": ("cli/test_main.py", "the version is shown there"),
     "mcpcore.cli.served": ("cli/test_run.py", "`run` is the first of its callers"),
