@@ -89,6 +89,11 @@ class Endpoint:
         """Event streams that stay open by design and are open now."""
         return self._open_streams
 
+    def _count(self, response: WebResponse, transport: str, era: str, messages: int = 0, size: int = 0) -> None:
+        """Say what a response answers, where that is measured: so many messages, in a body of `size` bytes."""
+        if type(response) is MeasuredResponse:
+            response.belongs(self._traffic.of(transport, era), messages, size)
+
     def drain(self) -> None:
         """Say at /readyz that this process is going, begin no session, and end the streams that only wait. What runs
         goes on."""
@@ -163,8 +168,7 @@ class Endpoint:
             await self._post(request, response, caller, cors)
         elif request.method in ("GET", "DELETE") and Era.LEGACY in self._server.eras:
             origin = caller.origin("http")
-            if type(response) is MeasuredResponse:
-                response.belongs(self._traffic.of("http", "legacy"), 0, 0)
+            self._count(response, "http", "legacy")
             if request.method == "GET" and SESSION_HEADER in request.headers:
                 if await self._begin_stream(response, cors):
                     try:
@@ -189,9 +193,8 @@ class Endpoint:
         body = await request.body(self._options.max_body_bytes)
         message = decode(body)
         modern = self._is_modern(headers.get("mcp-protocol-version"), message, body)
-        if type(response) is MeasuredResponse:
-            count = len(message.messages) if isinstance(message, Batch) else 1
-            response.belongs(self._traffic.of("http", "modern" if modern else "legacy"), count, len(body))
+        count = len(message.messages) if isinstance(message, Batch) else 1
+        self._count(response, "http", "modern" if modern else "legacy", count, len(body))
         if self._server.scoped and await self.admission.forbids(request, response, message, caller, cors):
             return
         if modern:
@@ -270,8 +273,7 @@ class Endpoint:
             await refuse(response, 405, "open the event stream with GET", (("allow", "GET"), *cors))
             return
         origin = caller.origin("sse")
-        if type(response) is MeasuredResponse:
-            response.belongs(self._traffic.of("sse", "legacy"), 0, 0)
+        self._count(response, "sse", "legacy")
         if await self._begin_stream(response, cors):
             try:
                 await self.streams.stream(self._server, request, response, origin, cors)
@@ -285,8 +287,7 @@ class Endpoint:
         session = parse_qs(request.query).get("session_id", [""])[0]
         origin = caller.origin("sse")
         body = await request.body(self._options.max_body_bytes)
-        if type(response) is MeasuredResponse:
-            response.belongs(self._traffic.of("sse", "legacy"), 1, len(body))
+        self._count(response, "sse", "legacy", 1, len(body))
         if self._server.scoped and await self.admission.forbids(request, response, decode(body), caller, cors):
             return
         if await self.streams.post(session, origin, body):
