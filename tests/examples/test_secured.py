@@ -1,6 +1,5 @@
 """examples/secured.py: who gets in, from which pages, how often, with how much, and over TLS."""
 
-import datetime
 import json
 import subprocess
 import urllib.error
@@ -11,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+from certificate import certify
 from cli.program import LIMIT_SECONDS, environment, program, site
 
 from mcpcore import Client, PeerError
@@ -100,7 +100,7 @@ async def test_whoever_calls_too_often_is_told_when_to_come_back(anyio_backend: 
 
 def test_tls(anyio_backend: str, keys: str, tmp_path: Path) -> None:
     certificate = certify(tmp_path)
-    (tmp_path / "tls.toml").write_text(f'certfile = "{certificate}"\nkeyfile = "{tmp_path / "key.pem"}"\n')
+    (tmp_path / "tls.toml").write_text(f'certfile = "{certificate}"\nkeyfile = "{certificate}"\n')
     variables = {
         "MCPCORE_API_KEY_FILE": keys,
         "MCPCORE_HTTP_SERVER": "hypercorn",
@@ -123,32 +123,3 @@ def test_tls(anyio_backend: str, keys: str, tmp_path: Path) -> None:
             )
             assert (done.returncode, done.stdout) == outcome, done.stderr
         assert running.stop() == 0
-
-
-def certify(folder: Path) -> Path:
-    """A certificate for localhost, with its key beside it."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "certificate.pem"
-    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path
